@@ -1,0 +1,325 @@
+"""Strict YAML: quantities with units, unknown and duplicate keys refused, every problem at once.
+
+A *spec* is a frozen pydantic model read from YAML. What a modeller typed is never repaired: it is
+accepted, or reported with file, line, what was given, what is allowed and the nearest match.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+type Where = tuple[str | int, ...]
+
+
+class Spec(BaseModel):
+    """Base of everything read from YAML: immutable, and no key beyond the declared ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a file: `where` is the path of keys that leads to it."""
+
+    message: str
+    where: Where = ()
+    file: Path | str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        keys = ".".join(str(key) for key in self.where)
+        return ": ".join(part for part in (place, keys, self.message) if part)
+
+
+class InputError(Exception):
+    """What the user gave cannot be used; `problems` holds every reason, in the order of the file.
+
+    The command line prints them and exits with code 2, without a traceback.
+    """
+
+    def __init__(self, problems: Iterable[Problem | str]):
+        self.problems = [Problem(p) if isinstance(p, str) else p for p in problems]
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """Say what is allowed, and which of it is nearest to what was given.
+
+    Examples
+    --------
+    >>> nearest("lowe", ["loewe", "bliss"])
+    "did you mean 'loewe'? Allowed: bliss, loewe"
+    """
+    names = sorted(allowed)
+    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Allowed: {', '.join(names)}"
+
+
+def choose(given: str, allowed: Iterable[str], what: str) -> str:
+    """Return `given` if it is one of `allowed`; otherwise raise a spec error with the nearest match."""
+    allowed = list(allowed)
+    if given not in allowed:
+        raise PydanticCustomError("choice", "{text}", {"text": f"unknown {what} '{given}'; {nearest(given, allowed)}"})
+    return given
+
+
+# ---------------------------------------------------------------------------------------------- units
+
+
+@cache
+def _units():
+    import pint  # a third of a second: only when the first quantity is read
+
+    registry = pint.UnitRegistry(cache_folder=":auto:")
+    registry.define("@alias hour = hr")
+    return registry
+
+
+def magnitude(given: object, unit: str) -> float:
+    """Convert a quantity written as text into a number in `unit`.
+
+    Parameters
+    ----------
+    given : object
+        A string such as ``"10 mg"``; a bare number is refused unless `unit` is dimensionless.
+    unit : str
+        The unit wanted, e.g. ``"mg"``.
+
+    Raises
+    ------
+    PydanticCustomError
+        If there is no unit, or one of another dimension, or no number.
+
+    Examples
+    --------
+    >>> magnitude("0.5 day", "h")
+    12.0
+    """
+
+    def refuse(reason: str):
+        return PydanticCustomError("quantity", "{text}", {"text": f"{reason}; write e.g. '10 {unit}'"})
+
+    if isinstance(given, bool) or not isinstance(given, (str, int, float)):
+        raise refuse(f"given {given!r}, expected a quantity in {unit}")
+    if not isinstance(given, str) or not re.search(r"[A-Za-zµ%]", given):
+        raise refuse(f"bare number {given}: a unit is due here")
+    match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.+?)\s*", given)
+    if not match:
+        raise refuse(f"'{given}' is not a number followed by a unit")
+    number, symbol = match.groups()
+    import pint
+
+    try:
+        return float(_units().Quantity(float(number), symbol).to(unit).magnitude)
+    except pint.UndefinedUnitError:
+        raise refuse(f"'{symbol}' is not a known unit") from None
+    except pint.DimensionalityError:
+        raise refuse(f"'{given}' is not a quantity in {unit}: '{symbol}' has another dimension") from None
+    except Exception:  # pint raises assorted errors on malformed unit expressions
+        raise refuse(f"'{given}' cannot be read as a quantity") from None
+
+
+def _bounded(unit: str, low: float, high: float, open_low: bool) -> Callable[[Any], float]:
+    def read(given: Any) -> float:
+        value = magnitude(given, unit)
+        if value > high or value < low or (open_low and value == low):
+            kind = "more than" if open_low else "at least"
+            text = f"given '{given}': must be {kind} {low:g} {unit}"
+            text += f" and at most {high:g} {unit}" if high < float("inf") else ""
+            raise PydanticCustomError("range", "{text}", {"text": text})
+        return value
+
+    return read
+
+
+def quantity(unit: str, *, above: float | None = None, low: float = float("-inf"), high: float = float("inf")):
+    """Make a field type: a number in `unit`, written in YAML as text with any unit of that dimension.
+
+    Parameters
+    ----------
+    unit : str
+        Unit of the number that the program sees.
+    above, low, high : float
+        Exclusive lower, inclusive lower and inclusive upper bound, in `unit`.
+    """
+    limit = low if above is None else above
+    schema = {"type": "string", "pattern": r"^[-+0-9.eE]+ *[A-Za-zµ%].*$", "examples": [f"10 {unit}"]}
+    read = _bounded(unit, limit, high, above is not None)
+    return Annotated[float, BeforeValidator(read), WithJsonSchema(schema)]
+
+
+def _clock(given: Any) -> float:
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", given) if isinstance(given, str) else None
+    if not match:
+        text = f"given {given!r}: write a clock time between '00:00' and '23:59', in quotes"
+        raise PydanticCustomError("clock", "{text}", {"text": text})
+    return int(match[1]) + int(match[2]) / 60
+
+
+Amount = quantity("mg", above=0)
+Duration = quantity("h", above=0)
+Clock = Annotated[float, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": r"^\d?\d:\d\d$"})]
+"""Hours after midnight, written ``"14:00"``."""
+
+
+# ----------------------------------------------------------------------------------------------- YAML
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML file: plain data, and the line of every key."""
+
+    data: Any
+    lines: dict[Where, int]
+    file: Path
+    text: str
+
+    def problem(self, where: Where, message: str) -> Problem:
+        """Place a message at the line of the nearest key that the file has."""
+        known = where
+        while known and known not in self.lines:
+            known = known[:-1]
+        return Problem(message, where, self.file, self.lines.get(known, 1))
+
+
+def read_yaml(path: Path | str) -> Document:
+    """Read a YAML 1.2 file into plain data, keeping line numbers.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not YAML, is empty, or has duplicate keys (all of them listed).
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError([Problem(f"cannot be read: {reason}", file=path)]) from None
+    try:
+        tree = YAML(typ="safe", pure=True).compose(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        reason = getattr(error, "problem", None) or str(error)
+        raise InputError([Problem(f"not YAML: {reason}", file=path, line=line)]) from None
+    if tree is None:
+        raise InputError([Problem("the file is empty", file=path, line=1)])
+    lines: dict[Where, int] = {}
+    problems: list[Problem] = []
+    data = _plain(tree, (), lines, problems, path)
+    if problems:
+        raise InputError(problems)
+    return Document(data, lines, path, text)
+
+
+def _plain(node: Any, where: Where, lines: dict[Where, int], problems: list[Problem], file: Path) -> Any:
+    lines.setdefault(where, node.start_mark.line + 1)
+    if node.id == "sequence":
+        return [_plain(item, (*where, i), lines, problems, file) for i, item in enumerate(node.value)]
+    if node.id == "mapping":
+        data: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            if key in data:
+                first = lines[(*where, key)]
+                problems.append(Problem(f"duplicate key '{key}', first given in line {first}", where, file, line))
+                continue
+            lines[(*where, key)] = line
+            data[key] = _plain(value_node, (*where, key), lines, problems, file)
+        return data
+    return _scalar(node)
+
+
+def _scalar(node: Any) -> Any:
+    kind = str(node.tag).rsplit(":", 1)[-1]
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return node.value.lower() == "true"
+    if kind == "int":
+        return int(node.value.replace("_", ""), 0)
+    if kind == "float":
+        return float(node.value.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+    return node.value
+
+
+def parse[S: Spec](spec: type[S], document: Document, *, at: Where = (), context: dict[str, Any] | None = None) -> S:
+    """Turn the part of a document at the keys `at` into a spec, or report everything that is wrong.
+
+    Raises
+    ------
+    InputError
+        With one problem per offending key: file, line, path of keys, reason and nearest match.
+    """
+    data = document.data
+    for key in at:
+        data = data[key]
+    try:
+        return spec.model_validate(data, context=context)
+    except ValidationError as error:
+        problems = [_explain(spec, document, at, detail) for detail in error.errors()]
+        raise InputError(sorted(problems, key=lambda p: p.line or 0)) from None
+
+
+def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Problem:
+    # pydantic adds the tags of unions and function validators to the location: keep what the file has
+    where = at
+    for key in detail["loc"]:
+        if (*where, key) in document.lines or detail["type"] == "missing" or key == detail["loc"][-1]:
+            where = (*where, key)
+    match detail["type"]:
+        case "extra_forbidden":
+            allowed = _allowed_keys(spec, detail["loc"][:-1])
+            message = f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
+        case "missing":
+            message = f"the key '{where[-1]}' is missing"
+        case "literal_error" | "enum":
+            allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+            message = f"given {detail['input']!r}; {nearest(str(detail['input']), allowed)}"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+    return document.problem(where, message)
+
+
+def _allowed_keys(spec: type[Spec], loc: tuple[str | int, ...]) -> list[str]:
+    """Keys that the (sub)spec at a pydantic location declares, following lists, unions and optionals."""
+    current: list[type[Spec]] = [spec]
+    for key in loc:
+        following: list[type[Spec]] = []
+        for candidate in current:
+            if isinstance(key, str) and key in candidate.model_fields:
+                following += _specs_in(candidate.model_fields[key].annotation)
+            elif isinstance(key, str):  # the tag of a union member: its class, or the value that selects it
+                following += [candidate] if _is_tag(candidate, key) else []
+            else:
+                following.append(candidate)
+        current = following or current
+    return sorted({name for candidate in current for name in candidate.model_fields})
+
+
+def _is_tag(candidate: type[Spec], key: str) -> bool:
+    values = (getattr(field.annotation, "__args__", ()) for field in candidate.model_fields.values())
+    return candidate.__name__ == key or any(key in args for args in values)
+
+
+def _specs_in(annotation: Any) -> list[type[Spec]]:
+    if hasattr(annotation, "__value__"):
+        return _specs_in(annotation.__value__)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]  # type: ignore[list-item]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _specs_in(part)]
