@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from vtrial.compiled import compiled, inlined
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
@@ -45,7 +46,7 @@ def key(seed: int, *words: str) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
-@nb.njit(inline="always")
+@inlined
 def _multiply(a, b):
     """High and low 64 bits of a product of unsigned 64-bit integers."""
     al, ah, bl, bh = a & _LOW, a >> _SHIFT, b & _LOW, b >> _SHIFT
@@ -55,7 +56,7 @@ def _multiply(a, b):
     return high, a * b
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _philox(out, key0, key1, first_draw, first_patient, attempt):
     """Fill `out` (draw, patient) with 64 random bits each; four patients share a counter."""
     n_draw, n_patient = out.shape

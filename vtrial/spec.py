@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 type Where = tuple[str | int, ...]
 
@@ -23,7 +23,9 @@ type Where = tuple[str | int, ...]
 class Spec(BaseModel):
     """Base of everything read from YAML: immutable, and no key beyond the declared ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+    )
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def choose(given: str, allowed: Iterable[str], what: str) -> str:
     """Return `given` if it is one of `allowed`; otherwise raise a spec error with the nearest match."""
     allowed = list(allowed)
     if given not in allowed:
-        raise PydanticCustomError("choice", "{text}", {"text": f"unknown {what} '{given}'; {nearest(given, allowed)}"})
+        raise PydanticCustomError(
+            "choice", "{text}", {"text": f"unknown {what} '{given}'; {nearest(given, allowed)}"}
+        )
     return given
 
 
@@ -92,7 +96,7 @@ def magnitude(given: object, unit: str) -> float:
     Parameters
     ----------
     given : object
-        A string such as ``"10 mg"``; a bare number is refused unless `unit` is dimensionless.
+        A string such as ``"10 mg"``; a bare number is refused.
     unit : str
         The unit wanted, e.g. ``"mg"``.
 
@@ -130,21 +134,9 @@ def magnitude(given: object, unit: str) -> float:
         raise refuse(f"'{given}' cannot be read as a quantity") from None
 
 
-def _bounded(unit: str, low: float, high: float, open_low: bool) -> Callable[[Any], float]:
-    def read(given: Any) -> float:
-        value = magnitude(given, unit)
-        if value > high or value < low or (open_low and value == low):
-            kind = "more than" if open_low else "at least"
-            text = f"given '{given}': must be {kind} {low:g} {unit}"
-            text += f" and at most {high:g} {unit}" if high < float("inf") else ""
-            raise PydanticCustomError("range", "{text}", {"text": text})
-        return value
-
-    return read
-
-
-def quantity(unit: str, *, above: float | None = None, low: float = float("-inf"), high: float = float("inf")):
-    """Make a field type: a number in `unit`, written in YAML as text with any unit of that dimension.
+@dataclass(frozen=True)
+class Quantity:
+    """Field annotation: a number in `unit`, written in YAML as text with any unit of that dimension.
 
     Parameters
     ----------
@@ -152,11 +144,35 @@ def quantity(unit: str, *, above: float | None = None, low: float = float("-inf"
         Unit of the number that the program sees.
     above, low, high : float
         Exclusive lower, inclusive lower and inclusive upper bound, in `unit`.
+
+    Examples
+    --------
+    >>> class Dose(Spec):
+    ...     amt: Annotated[float, Quantity("mg", above=0)]
+    >>> Dose(amt="0.01 g").amt
+    10.0
     """
-    limit = low if above is None else above
-    schema = {"type": "string", "pattern": r"^[-+0-9.eE]+ *[A-Za-zµ%].*$", "examples": [f"10 {unit}"]}
-    read = _bounded(unit, limit, high, above is not None)
-    return Annotated[float, BeforeValidator(read), WithJsonSchema(schema)]
+
+    unit: str
+    above: float | None = None
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[-+0-9.eE]+ *[A-Za-zµ%].*$", "examples": [f"10 {self.unit}"]}
+
+    def read(self, given: Any) -> float:
+        """Convert what was written, and hold it against the bounds."""
+        value = magnitude(given, self.unit)
+        low = self.low if self.above is None else self.above
+        if value > self.high or value < low or (self.above is not None and value == low):
+            text = f"given '{given}': must be {'at least' if self.above is None else 'more than'} {low:g} {self.unit}"
+            text += f" and at most {self.high:g} {self.unit}" if self.high < float("inf") else ""
+            raise PydanticCustomError("range", "{text}", {"text": text})
+        return value
 
 
 def _clock(given: Any) -> float:
@@ -167,9 +183,11 @@ def _clock(given: Any) -> float:
     return int(match[1]) + int(match[2]) / 60
 
 
-Amount = quantity("mg", above=0)
-Duration = quantity("h", above=0)
-Clock = Annotated[float, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": r"^\d?\d:\d\d$"})]
+type Amount = Annotated[float, Quantity("mg", above=0)]
+type Duration = Annotated[float, Quantity("h", above=0)]
+type Clock = Annotated[
+    float, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": r"^\d?\d:\d\d$"})
+]
 """Hours after midnight, written ``"14:00"``."""
 
 
@@ -237,7 +255,9 @@ def _plain(node: Any, where: Where, lines: dict[Where, int], problems: list[Prob
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in data:
                 first = lines[(*where, key)]
-                problems.append(Problem(f"duplicate key '{key}', first given in line {first}", where, file, line))
+                problems.append(
+                    Problem(f"duplicate key '{key}', first given in line {first}", where, file, line)
+                )
                 continue
             lines[(*where, key)] = line
             data[key] = _plain(value_node, (*where, key), lines, problems, file)
@@ -258,7 +278,9 @@ def _scalar(node: Any) -> Any:
     return node.value
 
 
-def parse[S: Spec](spec: type[S], document: Document, *, at: Where = (), context: dict[str, Any] | None = None) -> S:
+def parse[S: Spec](
+    spec: type[S], document: Document, *, at: Where = (), context: dict[str, Any] | None = None
+) -> S:
     """Turn the part of a document at the keys `at` into a spec, or report everything that is wrong.
 
     Raises
@@ -280,12 +302,16 @@ def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Pr
     # pydantic adds the tags of unions and function validators to the location: keep what the file has
     where = at
     for key in detail["loc"]:
-        if (*where, key) in document.lines or detail["type"] == "missing" or key == detail["loc"][-1]:
+        if (*where, key) in document.lines:
             where = (*where, key)
+    if detail["type"] == "missing":
+        where = (*where, detail["loc"][-1])
     match detail["type"]:
         case "extra_forbidden":
             allowed = _allowed_keys(spec, detail["loc"][:-1])
-            message = f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
+            message = (
+                f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
+            )
         case "missing":
             message = f"the key '{where[-1]}' is missing"
         case "literal_error" | "enum":

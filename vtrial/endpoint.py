@@ -1,0 +1,264 @@
+"""From the exposure of a patient to one number: the endpoints that a scenario can name.
+
+A new endpoint is one class here: a spec with its keys, the outcomes it gives, and how to evaluate them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vtrial.model import Model
+from vtrial.spec import Duration, Spec
+
+type Array = NDArray[np.float64]
+
+
+class Exposed(Protocol):
+    """The part of `vtrial.kinetics.Exposure` that endpoints read (see there)."""
+
+    @property
+    def peak(self) -> Array: ...
+    @property
+    def peak_time(self) -> Array: ...
+    @property
+    def cmax(self) -> Array: ...
+    @property
+    def auc(self) -> Array: ...
+    @property
+    def time_at(self) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One number per patient: its name, unit, meaning, and whether its mean is a probability."""
+
+    name: str
+    unit: str
+    label: str
+    probability: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an endpoint may look at: exposures, and what turns them into sedation.
+
+    Parameters
+    ----------
+    exposure, reference : Exposed
+        Of the patients, n = draw * patient in C order; and of the reference patient, one for each draw.
+    windows : tuple of float
+        Ends of the windows, h, in the order of the exposure.
+    shape : tuple
+        (draw, patient).
+    r, omega_S : arrays, shape (draw, level) and (draw,)
+    z : sequence of arrays, each shape (draw, patient)
+        Deviation of log sensitivity per channel: only the counting estimator looks at it.
+    clock : array, shape (n,)
+        Clock time of the first dose, h.
+    """
+
+    exposure: Exposed
+    reference: Exposed
+    windows: tuple[float, ...]
+    shape: tuple[int, int]
+    r: Array
+    omega_S: Array
+    z: Sequence[Array]
+    clock: Array
+
+    def window(self, hours: float) -> int:
+        """Position of a window."""
+        return self.windows.index(hours)
+
+
+def window_name(hours: float) -> str:
+    """Name a window: hours up to three days, days beyond.
+
+    Examples
+    --------
+    >>> window_name(24), window_name(168)
+    ('24h', '7d')
+    """
+    return f"{hours / 24:g}d" if hours > 72 and hours % 24 == 0 else f"{hours:g}h"
+
+
+type Windows = Annotated[tuple[Duration, ...], Field(min_length=1)]
+type Levels = Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], Field(min_length=1)]
+
+
+class LevelReached(Spec):
+    """Whether the patient is at a sedation level or deeper at least once within a window."""
+
+    kind: Literal["level_reached"]
+    level: Levels
+    """Levels of the model, counted from 1 (0 is awake)."""
+    within: Windows
+    """Windows, each from the patient's first dose of any drug."""
+    estimator: Literal["integrated", "counting"] = "integrated"
+    """Integrate the patient's sensitivity in closed form, or draw it and count: the latter is the oracle."""
+
+    def outcomes(self, model: Model) -> list[Outcome]:
+        suffix = "" if self.estimator == "integrated" else "_counted"
+        return [
+            Outcome(
+                f"level{k}_{window_name(w)}{suffix}", "1", f"P(level >= {k} ({model.levels[k]}) within {window_name(w)})", True
+            )
+            for k in self.level
+            for w in self.within
+        ]
+
+    def evaluate(self, seen: Seen) -> list[Array]:
+        from vtrial.pharmacodynamics import level_probability, level_reached
+
+        values = []
+        for k in self.level:
+            r, omega_S = seen.r[:, k - 1, None], seen.omega_S[:, None]
+            for w in self.within:
+                peaks = [channel.reshape(seen.shape) for channel in seen.exposure.peak[:, seen.window(w)]]
+                if self.estimator == "integrated":
+                    values.append(level_probability(peaks, r, omega_S))
+                else:
+                    values.append(level_reached(peaks, r, omega_S, seen.z).astype(float))
+        return values
+
+
+class Cmax(Spec):
+    """Maximum concentration of each drug within a window, and its ratio to the reference patient's."""
+
+    kind: Literal["cmax"]
+    within: Duration
+    """Window from the first dose."""
+
+    def outcomes(self, model: Model) -> list[Outcome]:
+        return _exposure_outcomes(model, "cmax", "Cmax", "mg/L", self.within)
+
+    def evaluate(self, seen: Seen) -> list[Array]:
+        w = seen.window(self.within)
+        return _with_ratios(seen.exposure.cmax[:, w], seen.reference.cmax[:, w], seen.shape)
+
+
+class Auc(Spec):
+    """Area under the concentration of each drug from the first dose, and its ratio to the reference patient's."""
+
+    kind: Literal["auc"]
+    within: Duration
+    """Window from the first dose."""
+
+    def outcomes(self, model: Model) -> list[Outcome]:
+        return _exposure_outcomes(model, "auc", "AUC", "mg h/L", self.within)
+
+    def evaluate(self, seen: Seen) -> list[Array]:
+        w = seen.window(self.within)
+        return _with_ratios(seen.exposure.auc[:, w], seen.reference.auc[:, w], seen.shape)
+
+
+def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: float) -> list[Outcome]:
+    window = window_name(within)
+    plain = [Outcome(f"{name}_{d.name}_{window}", unit, f"{label} of {d.name}, 0 to {window}") for d in model.drugs]
+    ratio = [
+        Outcome(f"{name}_ratio_{d.name}_{window}", "1", f"{label} of {d.name}, 0 to {window}, over the reference patient's")
+        for d in model.drugs
+    ]
+    return plain + ratio
+
+
+def _with_ratios(values: Array, reference: Array, shape: tuple[int, int]) -> list[Array]:
+    plain = [value.reshape(shape) for value in values]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a reference arm without the drug has no ratio
+        return plain + [value / ref[:, None] for value, ref in zip(plain, reference, strict=True)]
+
+
+class PeakClock(Spec):
+    """Time of day at which the drive peaks: its share in each quarter of the day, and at night."""
+
+    kind: Literal["peak_clock"]
+    within: Duration
+    """Window from the first dose."""
+
+    def outcomes(self, model: Model) -> list[Outcome]:
+        window = window_name(self.within)
+        return [
+            Outcome(
+                f"peak_clock_{a:02}_{b:02}_{window}", "1", f"share of peaks of the drive between {a:02}:00 and {b:02}:00", True
+            )
+            for a, b in CLOCK_BINS
+        ]
+
+    def evaluate(self, seen: Seen) -> list[Array]:
+        w = seen.window(self.within)
+        # under independent action the day's peak is that of the channel that peaks highest
+        top = seen.exposure.peak[:, w].argmax(0)
+        time = np.take_along_axis(seen.exposure.peak_time[:, w], top[None], 0)[0]
+        hour = ((seen.clock + time) % 24.0).reshape(seen.shape)
+        dosed = seen.exposure.peak[:, w].max(0).reshape(seen.shape) > 0
+        return [
+            (dosed & ((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b))).astype(float) for a, b in CLOCK_BINS
+        ]
+
+
+CLOCK_BINS = ((0, 6), (6, 12), (12, 18), (18, 24), (22, 7))
+"""Quarters of the day, and the night from 22:00 to 07:00."""
+
+
+class TimeAtLevel(Spec):
+    """Expected time at a sedation level or deeper within a window, the patient's sensitivity integrated out."""
+
+    kind: Literal["time_at_level"]
+    level: Levels
+    """Levels of the model."""
+    within: Duration
+    """Window from the first dose."""
+
+    def outcomes(self, model: Model) -> list[Outcome]:
+        window = window_name(self.within)
+        return [
+            Outcome(f"time_level{k}_{window}", "h", f"expected time at level >= {k} ({model.levels[k]}) within {window}")
+            for k in self.level
+        ]
+
+    def evaluate(self, seen: Seen) -> list[Array]:
+        w = seen.window(self.within)
+        return [seen.exposure.time_at[i, w].reshape(seen.shape) for i in range(len(self.level))]
+
+
+type Endpoint = Annotated[LevelReached | Cmax | Auc | PeakClock | TimeAtLevel, Field(discriminator="kind")]
+
+
+def windows(endpoints: Sequence[Any]) -> tuple[float, ...]:
+    """All windows that endpoints name, increasing."""
+    every = [w for e in endpoints for w in (e.within if isinstance(e.within, tuple) else (e.within,))]
+    return tuple(sorted(set(every)))
+
+
+def outcomes(endpoints: Sequence[Any], model: Model) -> list[Outcome]:
+    """All outcomes of the endpoints, in their order."""
+    return [outcome for endpoint in endpoints for outcome in endpoint.outcomes(model)]
+
+
+def levels_timed(endpoints: Sequence[Any]) -> tuple[int, ...]:
+    """Levels whose time a scenario asks for (at most one endpoint of this kind)."""
+    return next((e.level for e in endpoints if isinstance(e, TimeAtLevel)), ())
+
+
+def concentration_windows(endpoints: Sequence[Any], every: Sequence[float]) -> int:
+    """How many windows, from the first, need maxima of concentrations."""
+    return max((every.index(e.within) + 1 for e in endpoints if isinstance(e, Cmax)), default=0)
+
+
+def evaluate(endpoints: Sequence[Any], model: Model, seen: Seen) -> Mapping[str, Array]:
+    """Evaluate endpoints for all patients.
+
+    Returns
+    -------
+    mapping of str to array, shape (draw, patient)
+        By the names of `outcomes`.
+    """
+    names = [outcome.name for outcome in outcomes(endpoints, model)]
+    values = [value for endpoint in endpoints for value in endpoint.evaluate(seen)]
+    return dict(zip(names, values, strict=True))

@@ -1,0 +1,241 @@
+"""From outcomes of patients to population quantities: estimate, interval, Monte Carlo error, inner share.
+
+Monte Carlo is nested: outer draws of the parameters, and for each draw fresh patients, the same for all arms.
+Let R_d be the mean outcome of draw d. Then
+
+* the estimate is the mean of R_d over draws, its interval the equal-tailed quantiles of R_d;
+* MCSE = SD(R_d) / sqrt(draws): it covers both draws and patients, because patients are fresh in each draw;
+* inner share = mean(V_d) / Var(R_d), V_d the variance of R_d due to its finite number of patients: the part of
+  the interval's width that is patient noise and would vanish with more patients.
+
+Contrasts are computed draw by draw on the same patients. References: Morris et al. 2019, Stat Med 38:2074-2102
+(ADEMP; MCSE); O'Hagan et al. 2007, Health Econ 16:1009-23 (nested simulation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vtrial.endpoint import Outcome
+from vtrial.spec import Spec
+
+type Array = NDArray[np.float64]
+
+STATS = ("mean", "median", "lo", "hi", "mcse", "inner_share")
+POPULATION = "population"
+"""Name of the population-standardised row beside the strata."""
+
+
+class Limit(Spec):
+    """A risk that should not be exceeded; reported as the probability, over draws, that it is not."""
+
+    outcome: str
+    """Name of the outcome, e.g. `level3_7d`."""
+    below: Annotated[float, Field(gt=0, strict=True)]
+    """The limit, in the outcome's unit."""
+
+
+class Estimands(Spec):
+    """What is estimated from the outcomes."""
+
+    reference: str
+    """Arm that the others are compared with, on the same patients."""
+    primary: str
+    """Outcome by which arms are ranked, e.g. `level3_7d`."""
+    interval: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.95
+    """Probability of the equal-tailed intervals."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of risk."""
+
+
+class Accept(Spec):
+    """A condition on the result of a run: if it fails, the run ends with exit code 3, its result written."""
+
+    arm: str
+    outcome: str
+    stratum: str = POPULATION
+    stat: Literal["mean", "median", "lo", "hi", "mcse", "inner_share"] = "mean"
+    below: Annotated[float, Field(gt=0, strict=True)]
+    """The statistic must be below this."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What is left of the outcomes: per draw the mean over patients, and its variance due to their number.
+
+    Parameters
+    ----------
+    mean, noise : arrays, shape (arm, stratum, outcome, draw)
+        Mean over patients, and variance of that mean.
+    paired_noise : array, shape (arm, stratum, outcome, draw)
+        Variance of the mean difference to the reference arm, patient by patient.
+    treated : array, shape (arm, stratum, drug, draw)
+        Share of patients given the drug.
+    """
+
+    mean: Array
+    noise: Array
+    paired_noise: Array
+    treated: Array
+
+    @classmethod
+    def empty(cls, arms: int, strata: int, outcomes: int, drugs: int, draws: int) -> Sums:
+        """Allocate for a run."""
+        shape = (arms, strata, outcomes, draws)
+        return cls(*(np.full(shape, np.nan) for _ in range(3)), np.full((arms, strata, drugs, draws), np.nan))
+
+
+def reduce_patients(values: Array, reference: Array) -> tuple[Array, Array, Array]:
+    """Reduce outcomes (..., patient) over patients: mean, variance of the mean, the same of the paired difference.
+
+    Examples
+    --------
+    >>> mean, noise, paired = reduce_patients(np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]))
+    >>> float(mean[0]), float(noise[0]), float(paired[0])
+    (0.5, 0.25, 0.0)
+    """
+    n = values.shape[-1]
+    degrees = max(n - 1, 1)
+    mean = values.mean(-1)
+    noise = ((values - mean[..., None]) ** 2).sum(-1) / degrees / n
+    difference = values - reference
+    paired = ((difference - difference.mean(-1)[..., None]) ** 2).sum(-1) / degrees / n
+    return mean, noise, paired
+
+
+def standardise(sums: Sums, weight: Array) -> Sums:
+    """Append the population: strata weighted by their share, as one more stratum."""
+
+    def grow(values: Array, weights: Array) -> Array:
+        whole = np.einsum("as...,s->a...", values, weights)
+        return np.concatenate([values, whole[:, None]], axis=1)
+
+    return Sums(
+        grow(sums.mean, weight),
+        grow(sums.noise, weight**2),
+        grow(sums.paired_noise, weight**2),
+        grow(sums.treated, weight),
+    )
+
+
+def estimate(
+    sums: Sums, spec: Estimands, *, arms: list[str], strata: list[str], outcomes: list[Outcome], drugs: list[str], weight: Array
+) -> xr.Dataset:
+    """Turn sums into estimates.
+
+    Parameters
+    ----------
+    sums : Sums
+    spec : Estimands
+    arms, strata, outcomes, drugs : list
+        Labels of the dims of `sums`.
+    weight : array, shape (stratum,)
+        Shares of the strata in the population, summing to 1.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Estimates``, dims arm, stratum (with ``population`` last), outcome, stat:
+
+        - ``value``: the outcome's mean in the population of the stratum;
+        - ``difference``: to the reference arm, paired;
+        - ``ratio``: ratio of the two means (its interval: quantiles of the ratio within draws; its MCSE by the
+          delta method);
+        - ``p_safest`` and ``rank`` (dims arm, stratum, rank, contest): probability over draws that the arm has
+          that rank of risk in the primary outcome, ties split; contest ``all`` ranks all arms, ``treating`` those
+          that give every patient the drugs they are about;
+        - ``p_below`` (arm, stratum, limit): probability that the risk is below each limit, with its MCSE;
+        - ``treated`` (arm, stratum, drug): share given the drug.
+    """
+    grown = standardise(sums, weight)
+    reference = arms.index(spec.reference)
+    names = [outcome.name for outcome in outcomes]
+    base = grown.mean[reference][None]
+    dims = ("arm", "stratum", "outcome", "stat")
+    data = {
+        "value": (dims, _describe(grown.mean, grown.noise, spec.interval)),
+        "difference": (dims, _describe(grown.mean - base, grown.paired_noise, spec.interval)),
+        "ratio": (dims, _describe_ratio(grown.mean, base, spec.interval)),
+        "treated": (("arm", "stratum", "drug"), grown.treated.mean(-1)),
+    }
+    risk = grown.mean[:, :, names.index(spec.primary)]
+    treating = _treating(grown.treated)
+    ranks = np.stack([_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)], axis=-1)
+    draws = risk.shape[-1]
+    data["rank"] = (("arm", "stratum", "rank", "contest"), ranks)
+    data["p_safest"] = (("arm", "stratum", "contest"), ranks[:, :, 0])
+    data["p_safest_mcse"] = (("arm", "stratum", "contest"), np.sqrt(ranks[:, :, 0] * (1 - ranks[:, :, 0]) / draws))
+    below = np.stack([(grown.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits], -1) if spec.limits else np.zeros((*risk.shape[:2], 0))
+    data["p_below"] = (("arm", "stratum", "limit"), below)
+    data["p_below_mcse"] = (("arm", "stratum", "limit"), np.sqrt(below * (1 - below) / draws))
+    coords = {
+        "arm": arms, "stratum": [*strata, POPULATION], "outcome": names, "stat": list(STATS), "drug": drugs,
+        "rank": np.arange(1, len(arms) + 1), "contest": ["all", "treating"],
+        "limit": [f"{limit.outcome} < {limit.below:g}" for limit in spec.limits],
+        "unit": ("outcome", [outcome.unit for outcome in outcomes]),
+        "label": ("outcome", [outcome.label for outcome in outcomes]),
+        "weight": ("stratum", [*weight, 1.0]),
+    }  # fmt: skip
+    return xr.Dataset(data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary})
+
+
+def _describe(value: Array, noise: Array, interval: float) -> Array:
+    """Stats along the last dim (draws), in the order of STATS."""
+    draws = value.shape[-1]
+    tail = (1 - interval) / 2
+    lo, median, hi = np.quantile(value, [tail, 0.5, 1 - tail], axis=-1)
+    variance = value.var(-1, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(variance > 0, noise.mean(-1) / variance, 0.0)
+    return np.stack([value.mean(-1), median, lo, hi, np.sqrt(variance / draws), share], -1)
+
+
+def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
+    draws = value.shape[-1]
+    tail = (1 - interval) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = value.mean(-1) / base.mean(-1)
+        each = value / base
+        residual = (value - ratio[..., None] * base) / base.mean(-1)[..., None]
+    known = np.isfinite(each).all(-1)
+    lo, median, hi = np.quantile(np.where(known[..., None], each, 0.0), [tail, 0.5, 1 - tail], axis=-1)
+    stats = np.stack([ratio, median, lo, hi, np.sqrt(residual.var(-1, ddof=1) / draws), np.full_like(ratio, np.nan)], -1)
+    return np.where(known[..., None], stats, np.nan)
+
+
+def _treating(treated: Array) -> Array:
+    """Arms (arm, stratum) that give all patients each drug that the arm gives to anyone anywhere."""
+    given = treated.mean(-1)
+    about = given.max(1, keepdims=True) > 0
+    return np.all((given > 1 - 1e-12) | ~about, axis=-1)
+
+
+def _ranks(risk: Array, eligible: Array) -> Array:
+    """Probability (arm, stratum, rank) over draws that an arm has a rank, 1 the lowest risk; ties share ranks."""
+    arms, strata, _ = risk.shape
+    ranks = np.zeros((arms, strata, arms))
+    for s in range(strata):
+        inside = np.flatnonzero(eligible[:, s])
+        for a in inside:
+            lower = (risk[inside, s] < risk[a, s]).sum(0)
+            tied = (risk[inside, s] == risk[a, s]).sum(0)
+            for k in range(len(inside)):
+                ranks[a, s, k] = (((k >= lower) & (k < lower + tied)) / tied).mean()
+    return ranks
+
+
+def failed(accept: tuple[Accept, ...], estimates: xr.Dataset) -> list[str]:
+    """Conditions that a result does not meet, in words."""
+    lines = []
+    for limit in accept:
+        cell = estimates["value"].sel(arm=limit.arm, stratum=limit.stratum, outcome=limit.outcome, stat=limit.stat)
+        if not float(cell) < limit.below:
+            what = f"{limit.stat} of {limit.outcome}, {limit.arm}, {limit.stratum}"
+            lines.append(f"{what}: {float(cell):.3g} is not below {limit.below:g}")
+    return lines

@@ -1,0 +1,120 @@
+"""Sedation: from effect-site concentrations to a drive, from a drive to the probability of a level.
+
+Structure of `models/evidence/sedation.yaml`. Drug d contributes u_d = Ce_d / C50_d; a surface combines the
+contributions into U; age, uraemia (both in A) and tolerance scale it; a patient of sensitivity S = exp(omega_S z)
+is at level k or deeper when S * A * U / Tol >= r_k. Sensitivity integrates out in closed form:
+P(level >= k) = Phi((log(max A U / Tol) - log r_k) / omega_S).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import ndtr
+
+from vtrial.compiled import inlined
+
+Surface = Literal["greco", "loewe", "bliss"]
+"""Response surface: product term alpha on top of additivity; additivity; independent action."""
+
+
+@inlined
+def accumulate(total, product, u):
+    """Add a drug's contribution to the running sum and to the running sum of pairwise products."""
+    return total + u, product + total * u
+
+
+@inlined
+def greco(total, product, alpha):
+    """Combined drive U = sum u_d + alpha * sum of pairwise products; alpha = 0 is Loewe additivity.
+
+    Reduced form of Greco's surface for agents of equal slope; with drugs b and p: u_b + u_p + alpha u_b u_p.
+    """
+    return total + alpha * product
+
+
+@inlined
+def tolerance(elapsed_fraction, fold):
+    """Tol = 1 + (fold - 1) (1 - 2^(-t / t_half)); `elapsed_fraction` is 2^(-t / t_half)."""
+    return 1.0 + (fold - 1.0) * (1.0 - elapsed_fraction)
+
+
+def drive(contributions: Sequence[Any], surface: Surface, alpha: Any) -> list[Any]:
+    """Combine the drugs' contributions into the channels of a surface.
+
+    Parameters
+    ----------
+    contributions : sequence of arrays
+        u_d = Ce_d / C50_d of each drug, any broadcasting shape.
+    surface : {"greco", "loewe", "bliss"}
+    alpha : array
+        Interaction of the Greco surface; the other surfaces ignore it.
+
+    Returns
+    -------
+    list of arrays
+        One combined drive, or under Bliss one per drug (each with a sensitivity of its own).
+
+    Examples
+    --------
+    >>> drive([0.2, 0.3], "greco", 1.0)
+    [0.56]
+    """
+    if surface == "bliss":
+        return list(contributions)
+    total, product = 0.0, 0.0
+    for u in contributions:
+        total, product = accumulate.py_func(total, product, u)
+    return [greco.py_func(total, product, alpha if surface == "greco" else 0.0)]
+
+
+def level_probability(peaks: Sequence[Any], r: Any, omega_S: Any) -> Any:
+    """Probability that the sedation level whose threshold is `r` is reached, sensitivity integrated out.
+
+    Parameters
+    ----------
+    peaks : sequence of arrays
+        Maximum of A U / Tol in the window for each channel of the surface.
+    r : array
+        Threshold of the level relative to level 3, in (0, 1].
+    omega_S : array
+        SD of log sensitivity.
+
+    Returns
+    -------
+    array
+        Phi((log peak - log r) / omega_S); with several channels (Bliss) 1 - prod(1 - P_channel).
+
+    Examples
+    --------
+    >>> float(level_probability([0.5], 0.5, 0.6))
+    0.5
+    """
+    with np.errstate(divide="ignore"):  # log 0 = -inf: an untreated patient has probability exactly 0
+        each = [ndtr((np.log(peak) - np.log(r)) / omega_S) for peak in peaks]
+    union = each[0]
+    for p in each[1:]:
+        union = union + p * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
+    return union
+
+
+def level_reached(peaks: Sequence[Any], r: Any, omega_S: Any, z: Sequence[Any]) -> Any:
+    """Whether a patient of sensitivity exp(omega_S z) reaches the level: what `level_probability` integrates.
+
+    Parameters
+    ----------
+    peaks, r, omega_S
+        As for `level_probability`.
+    z : sequence of arrays
+        Standard normal deviation of log sensitivity, one per channel.
+
+    Returns
+    -------
+    bool array
+    """
+    hit = np.zeros((), bool)
+    for peak, deviation in zip(peaks, z, strict=True):
+        hit = hit | (np.exp(omega_S * deviation) * peak >= r)
+    return hit

@@ -1,0 +1,165 @@
+"""Arms: one policy for each drug, and who is treated by another arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from vtrial.policy.form import Clock, Grade, Patients, Percent
+from vtrial.policy.regimen import Regimens
+from vtrial.policy.rule import Policy, patient_shape
+from vtrial.spec import InputError, Spec, nearest
+
+if TYPE_CHECKING:
+    from vtrial.policy.load import Policies
+
+
+class Arm(Spec):
+    """A named set of policies, one for each drug."""
+
+    drugs: dict[str, str | None] = Field(min_length=1)
+    """Drug -> policy, or null where the arm does not give the drug."""
+    role: Literal["core", "control", "sensitivity"] = "core"
+    """Place in the study."""
+    grade: Grade | None = None
+    """How the pairing is known."""
+    otherwise: str | None = None
+    """Arm that treats patients below the greatest `applies.age_min` of this arm's policies."""
+    start_day: dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(default_factory=dict)
+    """Drug -> trial day of its first dose, where that is not day 1."""
+    start_clock: Clock | None = None
+    """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
+    note: str | None = None
+    """Remark."""
+
+    _id: str = PrivateAttr("")
+
+    @property
+    def id(self) -> str:
+        """Name of the arm: its key in the file."""
+        return self._id
+
+    def age_min(self, policies: Mapping[str, Policy]) -> float | None:
+        """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""
+        chosen = [policies[name] for name in self.drugs.values() if name is not None]
+        return max((policy.applies.age_min for policy in chosen if policy.applies), default=None)
+
+
+class AkiOverlay(Spec):
+    """What to change when acute kidney injury appears. Data for a later issue."""
+
+    text: str
+    """The rule in words."""
+    kdigo_stage_min: int = Field(ge=1, le=3, strict=True)
+    """Least KDIGO stage of acute kidney injury."""
+    kinetic_egfr_fall_min: Percent
+    """Least fall of the kinetic eGFR below the value used for dosing."""
+    hold: tuple[str, ...]
+    """Drugs that are held."""
+    tier_of_kinetic_egfr: tuple[str, ...]
+    """Drugs that are given at the tier of the kinetic eGFR."""
+    grade: Grade
+    """How it is known."""
+    analyst_choice: bool = False
+    """True where the rule is an analyst's."""
+    sources: tuple[str, ...]
+    """Where it stands."""
+
+
+class Modifier(Spec):
+    """Advice that could modify a policy, in words. Data for a later issue."""
+
+    drug: str
+    """Drug it speaks of."""
+    text: str
+    """The advice."""
+    grade: Grade
+    """How it is known."""
+    sources: tuple[str, ...]
+    """Where it stands."""
+
+
+class ArmFile(Spec):
+    """The file `arms.yaml`."""
+
+    arms: dict[str, Arm]
+    """Arms by name."""
+    aki_overlay: AkiOverlay | None = None
+    """Change under acute kidney injury."""
+    policy_modifiers: dict[str, Modifier] = Field(default_factory=dict)
+    """Advice in words."""
+
+
+def arm_regimens(
+    arm: Arm, policies: Policies, patients: Patients, *, start: float, horizon: float, titrate: bool = False
+) -> dict[str, Regimens]:
+    """Give every patient the doses of an arm, drug by drug.
+
+    Parameters
+    ----------
+    arm : Arm
+    policies : Policies
+        Where the arm's policies, and the arm named by `otherwise`, are found.
+    patients : mapping of str to array
+        Covariates, arrays of one shape: AGE (years) for an arm with `otherwise`, the renal metrics of its
+        policies by the names in `METRICS`, and optionally DIALYSIS (bool).
+    start : float
+        Clock time of the start of the trial, h after midnight.
+    horizon : float
+        End of dosing, h from the start.
+    titrate : bool
+        Whether doses rise, or are held at the start.
+
+    Returns
+    -------
+    dict of str to Regimens
+        One for each drug of the arm, or of the arm that treats the younger patients. Where an arm does not
+        give a drug, `treated` is False and the regimen has no dose.
+
+    Raises
+    ------
+    InputError
+        If a policy or a covariate is missing.
+
+    Examples
+    --------
+    >>> from vtrial.policy import load_policies
+    >>> house = load_policies()
+    >>> patients = {"AGE": [78.0, 40.0], "EGFR": [54.0, 54.0], "CRCL": [41.0, 55.0]}
+    >>> given = arm_regimens(house.arms["ARM9_BEERS"], house, patients, start=8.0, horizon=24.0)
+    >>> given["baclofen"].total(0, 24).tolist(), given["pregabalin"].total(0, 24).tolist()
+    ([0.0, 15.0], [75.0, 75.0])
+    """
+    shape = patient_shape(patients)
+    clock = {"start": start, "horizon": horizon, "titrate": titrate}
+    given = {drug: _drug_regimens(arm, drug, policies, patients, **clock) for drug in arm.drugs}
+    age_min = arm.age_min(policies.policies)
+    if arm.otherwise is None or age_min is None:
+        return given
+    if "AGE" not in patients:
+        raise InputError([f"arm {arm.id} needs the covariate 'AGE'; {nearest('AGE', patients)}"])
+    old = np.broadcast_to(np.asarray(patients["AGE"], dtype=float) >= age_min, shape)
+    younger = arm_regimens(policies.arms[arm.otherwise], policies, patients, **clock)
+    nobody = {drug: Regimens.none(drug, shape) for drug in {**given, **younger}}
+    return {d: given.get(d, nobody[d]).where(old, younger.get(d, nobody[d])) for d in nobody}
+
+
+def _drug_regimens(
+    arm: Arm,
+    drug: str,
+    policies: Policies,
+    patients: Patients,
+    *,
+    start: float,
+    horizon: float,
+    titrate: bool,
+) -> Regimens:
+    name = arm.drugs[drug]
+    if name is None:
+        return Regimens.none(drug, patient_shape(patients))
+    shift = 24.0 * (arm.start_day.get(drug, 1) - 1)
+    policy = policies.policies[name]
+    return policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate).later(shift)

@@ -1,0 +1,163 @@
+"""Concrete doses, and the clock that places them.
+
+The trial starts at a clock time `start`, in hours after midnight, and every time is counted in hours from
+there. QD, BID, TID and QID follow the start: the first dose is at 0 h and the others at the gaps of
+`FREQUENCIES`, every 24 h. EVENING and QHS belong to the clock: they are given at 20:00 and 22:00, the first
+time at or after the start. Day 1 of the trial is the first 24 h, so a new day begins at `start`, not at
+midnight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from vtrial.spec import InputError
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """Doses of one day: hours after the first one, and the clock time of the first if it is fixed."""
+
+    gaps: tuple[float, ...]
+    clock: float | None = None
+
+    @property
+    def n(self) -> int:
+        """Doses per day."""
+        return len(self.gaps)
+
+
+FREQUENCIES = MappingProxyType(
+    {
+        "QD": Frequency((0.0,)),
+        "BID": Frequency((0.0, 12.0)),
+        "TID": Frequency((0.0, 6.0, 12.0)),
+        "QID": Frequency((0.0, 4.0, 8.0, 12.0)),
+        "EVENING": Frequency((0.0,), clock=20.0),
+        "QHS": Frequency((0.0,), clock=22.0),
+    }
+)
+"""Every dosing frequency, with the gaps of 08:00, 14:00, 20:00 (TID) and 08:00, 12:00, 16:00, 20:00 (QID)."""
+
+
+def dose_times(frequency: Frequency, *, start: float, horizon: float) -> np.ndarray:
+    """Give the times of all doses before `horizon`.
+
+    Parameters
+    ----------
+    frequency : Frequency
+        One of `FREQUENCIES`.
+    start : float
+        Clock time at which the trial starts, h after midnight, in [0, 24).
+    horizon : float
+        End of dosing, h from the start; a dose at the horizon itself is not given.
+
+    Returns
+    -------
+    ndarray (n_dose,)
+        Times in h from the start, increasing.
+
+    Raises
+    ------
+    InputError
+        If `start` is not a clock time or `horizon` is not finite.
+
+    Examples
+    --------
+    >>> dose_times(FREQUENCIES["TID"], start=14.0, horizon=30.0).tolist()
+    [0.0, 6.0, 12.0, 24.0]
+    >>> dose_times(FREQUENCIES["EVENING"], start=14.0, horizon=48.0).tolist()
+    [6.0, 30.0]
+    """
+    if not 0 <= start < 24:
+        raise InputError(
+            [f"the trial starts at clock {start} h: give hours after midnight, from 0 to below 24"]
+        )
+    if not np.isfinite(horizon):
+        raise InputError([f"the horizon of dosing is {horizon} h: give a finite number of hours"])
+    first = 0.0 if frequency.clock is None else (frequency.clock - start) % 24
+    days = np.arange(max(0, int(np.ceil(horizon / 24))))
+    time = (first + 24.0 * days[:, None] + np.array(frequency.gaps)).ravel()
+    return time[time < horizon]
+
+
+@dataclass(frozen=True, eq=False)
+class Regimen:
+    """The doses of one drug, in order.
+
+    Attributes
+    ----------
+    drug : str
+    time : ndarray (n_dose,)
+        Hours from the start of the trial, not decreasing.
+    amt : ndarray (n_dose,)
+        mg.
+    """
+
+    drug: str
+    time: np.ndarray
+    amt: np.ndarray
+
+    def __post_init__(self):
+        for name in ("time", "amt"):
+            array = np.array(getattr(self, name), dtype=float)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        if self.time.shape != self.amt.shape or self.time.ndim != 1:
+            raise ValueError(f"time {self.time.shape} and amt {self.amt.shape} must be vectors of one length")
+
+    @classmethod
+    def none(cls, drug: str) -> Regimen:
+        """Make the regimen without a dose."""
+        return cls(drug, np.empty(0), np.empty(0))
+
+
+@dataclass(frozen=True, eq=False)
+class Regimens:
+    """The regimen of every patient for one drug.
+
+    Few regimens differ, many patients share one: a patient holds the row of a short table.
+
+    Attributes
+    ----------
+    table : tuple of Regimen
+        The regimens that the rule can give.
+    index : ndarray of int, shape of the patients
+        Row of each patient in `table`.
+    treated : ndarray of bool, shape of the patients
+        False where the rule says avoid or the arm does not give the drug; such a patient's row has no dose.
+    """
+
+    table: tuple[Regimen, ...]
+    index: np.ndarray
+    treated: np.ndarray
+
+    @classmethod
+    def none(cls, drug: str, shape: tuple[int, ...]) -> Regimens:
+        """Give the drug to nobody."""
+        return cls((Regimen.none(drug),), np.zeros(shape, dtype=np.intp), np.zeros(shape, dtype=bool))
+
+    def total(self, first: float, last: float) -> np.ndarray:
+        """Sum the doses with `first` <= time < `last`, in mg; shape of the patients.
+
+        Examples
+        --------
+        >>> twice = Regimen("baclofen", [0.0, 12.0], [5.0, 10.0])
+        >>> Regimens((twice,), np.array([0, 0]), np.array([True, True])).total(0, 24).tolist()
+        [15.0, 15.0]
+        """
+        rows = [row.amt[(row.time >= first) & (row.time < last)].sum() for row in self.table]
+        return np.array(rows)[self.index]
+
+    def where(self, keep: np.ndarray, other: Regimens) -> Regimens:
+        """Keep these regimens where `keep` is true, and take those of `other` elsewhere."""
+        index = np.where(keep, self.index, other.index + len(self.table))
+        return Regimens(self.table + other.table, index, np.where(keep, self.treated, other.treated))
+
+    def later(self, hours: float) -> Regimens:
+        """Shift every dose by `hours`."""
+        table = tuple(Regimen(row.drug, row.time + hours, row.amt) for row in self.table)
+        return Regimens(table, self.index, self.treated)
