@@ -23,7 +23,9 @@ from vtrial.model import Beta, Drug, Fixed, HalfNormal, LogNormal, Model, Normal
 
 LITRES_PER_HOUR = 0.06  # from mL/min
 NORMAL_GFR = 105.0  # mL/min, where the published omegas of clearance were estimated (pk 1.45)
-LEAST_OMEGA_CL = 0.10  # floor of omega of clearance once the error of Cockcroft-Gault is taken out (sedation.yaml)
+LEAST_OMEGA_CL = (
+    0.10  # floor of omega of clearance once the error of Cockcroft-Gault is taken out (sedation.yaml)
+)
 
 
 def typical(theta, cov):
@@ -118,7 +120,7 @@ PARAMS = (
     Param("baclofen.ke0", LogNormal(0.8, 0.6), "1/h", "baclofen effect-site rate", _rows("pk", "2.04 3.05 3.07 3.08 3.09 3.10 3.11"), "D"),
     Param("baclofen.omega_ke0", Fixed(0.4), "1", "SD of log ke0 between patients", (), "B"),
     Param("baclofen.C50", LogNormal(3.0, 0.5), "mg/L", "baclofen effect-site concentration of coma, median naive patient of 50 y", _rows("pd", "O1 O12d O12e") + _rows("pk", "5.01"), "B"),
-    Param("pregabalin.slope_CL", LogNormal(0.043, 0.08), "L/h per mL/min", "pregabalin CL/F per GFR at IBW 62 kg", _rows("pk", "4.01 4.08 4.10 4.14 4.15"), "A2"),
+    Param("pregabalin.slope_CL", LogNormal(0.043, 0.08), "L/h/(mL/min)", "pregabalin CL/F per GFR at IBW 62 kg", _rows("pk", "4.01 4.08 4.10 4.14 4.15"), "A2"),
     Param("pregabalin.CrCL_cap", LogNormal(107.0, 0.06), "mL/min", "GFR above which pregabalin CL/F rises no more", _rows("pk", "4.02"), "A2"),
     Param("pregabalin.CL_nonrenal", HalfNormal(0.15), "L/h", "pregabalin CL/F at GFR 0", _rows("pk", "4.01 4.15 4.17"), "A2"),
     Param("pregabalin.omega_CL", LogNormal(0.16, 0.20), "1", "published SD of log CL/F between patients", _rows("pk", "4.01"), "A2"),

@@ -1,1 +1,67 @@
-"""vtrial."""
+"""Virtual trials of starting doses: how likely is coma-level sedation under this dose, in this kind of patient?
+
+Research software: not for dosing decisions in patients.
+
+Five hops lead from the command line to a number, each a public function::
+
+    cli -> run -> draw_patients -> simulate -> estimate
+
+| floor | rooms |
+|---|---|
+| 0 | `spec` strict YAML, units, errors; `library` where models and policies lie; `compiled` the door to numba |
+| 1 | `model` what a model file defines; `sample` every random number; `pharmacodynamics` drive and levels |
+| 2 | `kinetics` the exact stepper; `population`; `policy`; `endpoint`; `estimand` |
+| 3 | `scenario` one YAML file, one question |
+| 4 | `simulate` patients through an arm |
+| 5 | `trial` `run`, results on disk |
+| 6 | `report` figures, tables, HTML |
+| 7 | `cli` |
+
+A module imports only from floors below its own; `tests/test_floors.py` holds it to that.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vtrial.estimand import estimate
+    from vtrial.model import draw_parameters, load_model
+    from vtrial.policy import load_policies
+    from vtrial.scenario import load_scenario
+    from vtrial.simulate import draw_patients, simulate
+    from vtrial.spec import InputError
+    from vtrial.trial import load_result, run, save_result
+
+_HOME = {
+    "InputError": "spec",
+    "draw_parameters": "model",
+    "draw_patients": "simulate",
+    "estimate": "estimand",
+    "load_model": "model",
+    "load_policies": "policy",
+    "load_result": "trial",
+    "load_scenario": "scenario",
+    "run": "trial",
+    "save_result": "trial",
+    "simulate": "simulate",
+}
+
+__all__ = [
+    "InputError",
+    "draw_parameters",
+    "draw_patients",
+    "estimate",
+    "load_model",
+    "load_policies",
+    "load_result",
+    "load_scenario",
+    "run",
+    "save_result",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:  # on first use, so that `vtrial --help` imports nothing heavy
+    if name not in _HOME:
+        raise AttributeError(f"module 'vtrial' has no attribute '{name}'")
+    return getattr(import_module(f"vtrial.{_HOME[name]}"), name)

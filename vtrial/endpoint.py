@@ -107,7 +107,10 @@ class LevelReached(Spec):
         suffix = "" if self.estimator == "integrated" else "_counted"
         return [
             Outcome(
-                f"level{k}_{window_name(w)}{suffix}", "1", f"P(level >= {k} ({model.levels[k]}) within {window_name(w)})", True
+                f"level{k}_{window_name(w)}{suffix}",
+                "1",
+                f"P(level >= {k} ({model.levels[k]}) within {window_name(w)})",
+                True,
             )
             for k in self.level
             for w in self.within
@@ -160,9 +163,15 @@ class Auc(Spec):
 
 def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: float) -> list[Outcome]:
     window = window_name(within)
-    plain = [Outcome(f"{name}_{d.name}_{window}", unit, f"{label} of {d.name}, 0 to {window}") for d in model.drugs]
+    plain = [
+        Outcome(f"{name}_{d.name}_{window}", unit, f"{label} of {d.name}, 0 to {window}") for d in model.drugs
+    ]
     ratio = [
-        Outcome(f"{name}_ratio_{d.name}_{window}", "1", f"{label} of {d.name}, 0 to {window}, over the reference patient's")
+        Outcome(
+            f"{name}_ratio_{d.name}_{window}",
+            "1",
+            f"{label} of {d.name}, 0 to {window}, over the reference patient's",
+        )
         for d in model.drugs
     ]
     return plain + ratio
@@ -185,7 +194,10 @@ class PeakClock(Spec):
         window = window_name(self.within)
         return [
             Outcome(
-                f"peak_clock_{a:02}_{b:02}_{window}", "1", f"share of peaks of the drive between {a:02}:00 and {b:02}:00", True
+                f"peak_clock_{a:02}_{b:02}_{window}",
+                "1",
+                f"share of peaks of the drive between {a:02}:00 and {b:02}:00",
+                True,
             )
             for a, b in CLOCK_BINS
         ]
@@ -198,7 +210,8 @@ class PeakClock(Spec):
         hour = ((seen.clock + time) % 24.0).reshape(seen.shape)
         dosed = seen.exposure.peak[:, w].max(0).reshape(seen.shape) > 0
         return [
-            (dosed & ((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b))).astype(float) for a, b in CLOCK_BINS
+            (dosed & ((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b))).astype(float)
+            for a, b in CLOCK_BINS
         ]
 
 
@@ -218,7 +231,11 @@ class TimeAtLevel(Spec):
     def outcomes(self, model: Model) -> list[Outcome]:
         window = window_name(self.within)
         return [
-            Outcome(f"time_level{k}_{window}", "h", f"expected time at level >= {k} ({model.levels[k]}) within {window}")
+            Outcome(
+                f"time_level{k}_{window}",
+                "h",
+                f"expected time at level >= {k} ({model.levels[k]}) within {window}",
+            )
             for k in self.level
         ]
 

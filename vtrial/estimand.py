@@ -15,15 +15,17 @@ Contrasts are computed draw by draw on the same patients. References: Morris et 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 
 from vtrial.endpoint import Outcome
 from vtrial.spec import Spec
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 type Array = NDArray[np.float64]
 
@@ -125,7 +127,14 @@ def standardise(sums: Sums, weight: Array) -> Sums:
 
 
 def estimate(
-    sums: Sums, spec: Estimands, *, arms: list[str], strata: list[str], outcomes: list[Outcome], drugs: list[str], weight: Array
+    sums: Sums,
+    spec: Estimands,
+    *,
+    arms: list[str],
+    strata: list[str],
+    outcomes: list[Outcome],
+    drugs: list[str],
+    weight: Array,
 ) -> xr.Dataset:
     """Turn sums into estimates.
 
@@ -147,20 +156,22 @@ def estimate(
         - ``difference``: to the reference arm, paired;
         - ``ratio``: ratio of the two means (its interval: quantiles of the ratio within draws; its MCSE by the
           delta method);
-        - ``p_safest`` and ``rank`` (dims arm, stratum, rank, contest): probability over draws that the arm has
+        - ``p_safest`` and ``p_rank`` (dims arm, stratum, rank, contest): probability over draws that the arm has
           that rank of risk in the primary outcome, ties split; contest ``all`` ranks all arms, ``treating`` those
           that give every patient the drugs they are about;
         - ``p_below`` (arm, stratum, limit): probability that the risk is below each limit, with its MCSE;
         - ``treated`` (arm, stratum, drug): share given the drug.
     """
+    import xarray as xr  # half a second: not needed to check a scenario
+
     grown = standardise(sums, weight)
     reference = arms.index(spec.reference)
     names = [outcome.name for outcome in outcomes]
     base = grown.mean[reference][None]
     dims = ("arm", "stratum", "outcome", "stat")
     data = {
-        "value": (dims, _describe(grown.mean, grown.noise, spec.interval)),
-        "difference": (dims, _describe(grown.mean - base, grown.paired_noise, spec.interval)),
+        "value": (dims, describe(grown.mean, grown.noise, spec.interval)),
+        "difference": (dims, describe(grown.mean - base, grown.paired_noise, spec.interval)),
         "ratio": (dims, _describe_ratio(grown.mean, base, spec.interval)),
         "treated": (("arm", "stratum", "drug"), grown.treated.mean(-1)),
     }
@@ -168,10 +179,20 @@ def estimate(
     treating = _treating(grown.treated)
     ranks = np.stack([_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)], axis=-1)
     draws = risk.shape[-1]
-    data["rank"] = (("arm", "stratum", "rank", "contest"), ranks)
+    data["p_rank"] = (("arm", "stratum", "rank", "contest"), ranks)
     data["p_safest"] = (("arm", "stratum", "contest"), ranks[:, :, 0])
-    data["p_safest_mcse"] = (("arm", "stratum", "contest"), np.sqrt(ranks[:, :, 0] * (1 - ranks[:, :, 0]) / draws))
-    below = np.stack([(grown.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits], -1) if spec.limits else np.zeros((*risk.shape[:2], 0))
+    data["p_safest_mcse"] = (
+        ("arm", "stratum", "contest"),
+        np.sqrt(ranks[:, :, 0] * (1 - ranks[:, :, 0]) / draws),
+    )
+    below = (
+        np.stack(
+            [(grown.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits],
+            -1,
+        )
+        if spec.limits
+        else np.zeros((*risk.shape[:2], 0))
+    )
     data["p_below"] = (("arm", "stratum", "limit"), below)
     data["p_below_mcse"] = (("arm", "stratum", "limit"), np.sqrt(below * (1 - below) / draws))
     coords = {
@@ -182,11 +203,20 @@ def estimate(
         "label": ("outcome", [outcome.label for outcome in outcomes]),
         "weight": ("stratum", [*weight, 1.0]),
     }  # fmt: skip
-    return xr.Dataset(data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary})
+    return xr.Dataset(
+        data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary}
+    )
 
 
-def _describe(value: Array, noise: Array, interval: float) -> Array:
-    """Stats along the last dim (draws), in the order of STATS."""
+def describe(value: Array, noise: Array, interval: float) -> Array:
+    """Describe the last dim (draws) of `value` by the statistics of `STATS`; `noise` as in `Sums`.
+
+    Examples
+    --------
+    >>> stats = describe(np.array([0.1, 0.2, 0.3]), np.zeros(3), 0.95)
+    >>> [round(float(x), 4) for x in stats]
+    [0.2, 0.2, 0.105, 0.295, 0.0577, 0.0]
+    """
     draws = value.shape[-1]
     tail = (1 - interval) / 2
     lo, median, hi = np.quantile(value, [tail, 0.5, 1 - tail], axis=-1)
@@ -205,7 +235,9 @@ def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
         residual = (value - ratio[..., None] * base) / base.mean(-1)[..., None]
     known = np.isfinite(each).all(-1)
     lo, median, hi = np.quantile(np.where(known[..., None], each, 0.0), [tail, 0.5, 1 - tail], axis=-1)
-    stats = np.stack([ratio, median, lo, hi, np.sqrt(residual.var(-1, ddof=1) / draws), np.full_like(ratio, np.nan)], -1)
+    stats = np.stack(
+        [ratio, median, lo, hi, np.sqrt(residual.var(-1, ddof=1) / draws), np.full_like(ratio, np.nan)], -1
+    )
     return np.where(known[..., None], stats, np.nan)
 
 
@@ -234,7 +266,9 @@ def failed(accept: tuple[Accept, ...], estimates: xr.Dataset) -> list[str]:
     """Conditions that a result does not meet, in words."""
     lines = []
     for limit in accept:
-        cell = estimates["value"].sel(arm=limit.arm, stratum=limit.stratum, outcome=limit.outcome, stat=limit.stat)
+        cell = estimates["value"].sel(
+            arm=limit.arm, stratum=limit.stratum, outcome=limit.outcome, stat=limit.stat
+        )
         if not float(cell) < limit.below:
             what = f"{limit.stat} of {limit.outcome}, {limit.arm}, {limit.stratum}"
             lines.append(f"{what}: {float(cell):.3g} is not below {limit.below:g}")

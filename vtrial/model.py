@@ -12,17 +12,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri
 
 from vtrial.library import MODELS
-from vtrial.spec import InputError, Problem, nearest
+from vtrial.spec import InputError, Problem, nearest, read_yaml
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 type Values = Mapping[str, Any]
 """Named numbers or arrays that broadcast against each other."""
+
+type Surface = Literal["greco", "loewe", "bliss"]
+"""Response surface: product term alpha on top of additivity; additivity; independent action."""
 
 GRADES = ("A", "A2", "D", "B")
 """Grades of evidence, strongest first: seen verbatim; seen on a secondary page; derived; recalled or assumed."""
@@ -308,9 +313,48 @@ def _dry_run(model: Model) -> list[str]:
     return problems
 
 
-def evidence_files() -> dict[str, Path]:
-    """Evidence files by the prefix that rows of a Param use."""
-    return {"pk": MODELS / "evidence" / "pk.yaml", "pd": MODELS / "evidence" / "pd.yaml"}
+EVIDENCE = {"pk": "pk.yaml", "pd": "pd.yaml"}
+"""File in `models/evidence/` for each prefix of a row's name."""
+
+
+def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
+    """Look up the rows that the parameters of a model rest on.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    dict
+        By row name (``"pk:1.02"``): quantity, value, unit, source, grade.
+
+    Raises
+    ------
+    InputError
+        If the model names a row that its evidence does not hold.
+    """
+    named = {row for param in model.params for row in param.rows}
+    found, problems = {}, []
+    for prefix, file in EVIDENCE.items():
+        wanted = {row.split(":", 1)[1] for row in named if row.startswith(f"{prefix}:")}
+        document = read_yaml(MODELS / "evidence" / file)
+        rows = {str(row["id"]): row for row in document.data["rows"]}
+        for name in sorted(wanted):
+            if name not in rows:
+                problems.append(
+                    Problem(
+                        f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=document.file
+                    )
+                )
+                continue
+            row = rows[name]
+            found[f"{prefix}:{name}"] = {
+                key: str(row[key]) for key in ("quantity", "value", "unit", "source")
+            } | {"grade": row["confidence"]}
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 # --------------------------------------------------------------------------------------------- draws
@@ -356,7 +400,9 @@ def draw_parameters(
     >>> 0.9 < float(draws["baclofen.slope_CLr"].median()) < 1.1
     True
     """
-    from vtrial.sample import key, uniforms  # compiled code: not needed to check a scenario
+    import xarray as xr  # half a second, and compiled code: neither is needed to check a scenario
+
+    from vtrial.sample import key, uniforms
 
     fix = dict(fix or {})
     unknown = [name for name in fix if name not in {p.name for p in model.params}]
@@ -405,6 +451,8 @@ def _draw_prior(
 
 
 def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
+    import xarray as xr
+
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             data = (tree["posterior"] if "posterior" in tree.children else tree).to_dataset().load()

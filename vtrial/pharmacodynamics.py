@@ -9,15 +9,13 @@ P(level >= k) = Phi((log(max A U / Tol) - log r_k) / omega_S).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from vtrial.compiled import inlined
-
-Surface = Literal["greco", "loewe", "bliss"]
-"""Response surface: product term alpha on top of additivity; additivity; independent action."""
+from vtrial.model import Surface
 
 
 @inlined

@@ -18,7 +18,8 @@ from vtrial.compiled import compiled
 from vtrial.kinetics import scan
 from vtrial.kinetics.refine import refine
 from vtrial.kinetics.system import System
-from vtrial.pharmacodynamics import Surface, level_probability
+from vtrial.model import Surface
+from vtrial.pharmacodynamics import level_probability
 
 type Array = NDArray[np.float64]
 

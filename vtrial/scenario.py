@@ -1,0 +1,366 @@
+"""One YAML file, one question: the keys follow the attributes of an estimand (ICH E9(R1)).
+
+Population, treatment, variable (endpoints), summary (estimands); intercurrent events are those that the
+treatment's rules name. A scenario names models, policies and strata; it has no paths, imports or expressions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from vtrial.endpoint import Endpoint, Outcome, TimeAtLevel, outcomes, windows
+from vtrial.estimand import POPULATION, Accept, Estimands
+from vtrial.model import Model, Surface, load_model, model_names
+from vtrial.policy import Arm, Policies, check_arm, load_policies
+from vtrial.population import Population, PopulationSpec, resolve
+from vtrial.population.strata import Patient
+from vtrial.spec import (
+    Clock,
+    Document,
+    Duration,
+    InputError,
+    Problem,
+    Spec,
+    Where,
+    choose,
+    magnitude,
+    nearest,
+    parse,
+    read_yaml,
+)
+
+type Count = Annotated[int, Field(ge=1, strict=True)]
+type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
+
+
+class ModelChoice(Spec):
+    """Which model, and which of its choices."""
+
+    name: ModelName
+    """Name of a file in `models/`."""
+    surface: Surface = "greco"
+    """How the drugs' contributions combine: product term alpha, additivity, or independent action."""
+    food: Literal["fasted", "fed"] = "fasted"
+    """Whether doses are taken fasted, which gives the higher peak of pregabalin, or fed."""
+    fix: dict[str, float | str] = Field(default_factory=dict)
+    """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions."""
+
+
+class Treatment(Spec):
+    """Arms, all given to the same patients."""
+
+    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of arms, from `scenarios/policies/arms.yaml` or from `define`."""
+    define: dict[str, Arm] = Field(default_factory=dict)
+    """Arms of this scenario's own: a policy for each drug."""
+    start: Clock
+    """Clock time at which every arm starts; frequencies follow from there, evening doses keep to the evening."""
+    titrate: Annotated[bool, Field(strict=True)] = False
+    """Follow the policies' titration, or hold the starting dose."""
+    horizon: Duration
+    """How long doses are given, from the patient's first dose."""
+
+
+class Size(Spec):
+    """Size of the nested Monte Carlo."""
+
+    draws: Count
+    """Draws of the population parameters."""
+    patients: Count
+    """Patients for each draw, in each stratum."""
+
+
+class Simulation(Size):
+    """How the trial is simulated."""
+
+    seed: Annotated[int, Field(ge=0, strict=True)]
+    """All random numbers follow from it."""
+    step: Duration = 0.5
+    """Step of the time grid, a divisor of every window; maxima are exact between the grid points."""
+    small: Size | None = None
+    """Another size, for `--size small`."""
+
+
+class Examples(Spec):
+    """Trajectories to show: one patient under a few arms, a copy with etas of its own for each draw."""
+
+    patient: Patient
+    arms: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
+
+
+class DoseRisk(Spec):
+    """Risk against dose: all doses of an arm multiplied."""
+
+    arm: str
+    strata: Annotated[tuple[str, ...], Field(min_length=1)]
+    multiples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
+
+
+class ScenarioSpec(Spec):
+    """A scenario file."""
+
+    title: str
+    """One line."""
+    question: str
+    """The question of interest, in words."""
+    model: ModelChoice
+    population: PopulationSpec
+    """Who: a covariate model, a user's rows, or named patients; and the strata."""
+    treatment: Treatment
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    """Variables: one number per patient each."""
+    estimands: Estimands
+    accept: tuple[Accept, ...] = ()
+    """Conditions that the result must meet, or the run ends with exit code 3."""
+    simulation: Simulation
+    reference_patient: Patient
+    """Typical patient (all etas zero) under the reference arm, to whom exposures are compared."""
+    examples: Examples | None = None
+    dose_risk: DoseRisk | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A checked scenario, with all that it names resolved.
+
+    Parameters
+    ----------
+    spec : ScenarioSpec
+    model : Model
+    policies : Policies
+    arms : tuple of Arm
+        In the order of the file.
+    population : Population
+    fix : dict
+        Fixed parameters in the units of the model.
+    draws, patients : int
+        Size of the Monte Carlo.
+    file, text, sha256
+        Where it was read, and what was read.
+    """
+
+    spec: ScenarioSpec
+    model: Model
+    policies: Policies
+    arms: tuple[Arm, ...]
+    population: Population
+    fix: dict[str, float]
+    draws: int
+    patients: int
+    file: Path
+    text: str
+    sha256: str
+
+    @property
+    def windows(self) -> tuple[float, ...]:
+        """Ends of the endpoint windows, h."""
+        return windows(self.spec.endpoints)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Outcomes of the endpoints."""
+        return outcomes(self.spec.endpoints, self.model)
+
+    @property
+    def drugs(self) -> list[str]:
+        """Names of the model's drugs."""
+        return [drug.name for drug in self.model.drugs]
+
+    def arm(self, name: str) -> Arm:
+        """An arm by name, from the scenario or the library."""
+        return self.spec.treatment.define.get(name) or self.policies.arms[name]
+
+
+def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") -> Scenario:
+    """Read and check a scenario: everything that can fail before computing does so here, all at once.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file.
+    size : {"full", "small"}
+        Which size of the Monte Carlo to take.
+
+    Raises
+    ------
+    InputError
+        With every problem of the scenario and of the policies it uses: file, line, what was given, what is
+        allowed, the nearest match.
+
+    Examples
+    --------
+    >>> from vtrial.library import SCENARIOS
+    >>> len(load_scenario(SCENARIOS / "starting_dose.yaml").arms)
+    12
+    """
+    document = read_yaml(path)
+    policies, problems = None, []
+    try:
+        policies = load_policies()
+    except InputError as error:
+        problems += error.problems
+    try:
+        spec = parse(ScenarioSpec, document)
+    except InputError as error:
+        raise InputError([*error.problems, *problems]) from None
+    if policies is None:
+        raise InputError(problems)
+    for name, arm in spec.treatment.define.items():
+        arm._id = name
+    model = load_model(spec.model.name)
+    population, found = _resolved(spec, document)
+    found += [
+        document.problem(where, text) for where, text in _check(spec, model, policies, population, size)
+    ]
+    if found or population is None:
+        raise InputError(sorted(found, key=lambda problem: problem.line or 0))
+    chosen = spec.simulation.small if size == "small" and spec.simulation.small else spec.simulation
+    return Scenario(
+        spec, model, policies,
+        arms=tuple(spec.treatment.define.get(name) or policies.arms[name] for name in spec.treatment.arms),
+        population=population,
+        fix={name: _fixed(value, model.param(name).unit) for name, value in spec.model.fix.items()},
+        draws=chosen.draws, patients=chosen.patients,
+        file=Path(path), text=document.text, sha256=hashlib.sha256(document.text.encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def _resolved(spec: ScenarioSpec, document: Document) -> tuple[Population | None, list[Problem]]:
+    try:
+        return resolve(spec.population, folder=document.file.parent), []
+    except InputError as error:
+        return None, [document.problem(("population", *p.where), p.message) for p in error.problems]
+
+
+def _fixed(value: float | str, unit: str) -> float:
+    if unit == "1":
+        if isinstance(value, str):
+            raise PydanticCustomError(
+                "fix", "{text}", {"text": f"given '{value}': a plain number is due here"}
+            )
+        return float(value)
+    return magnitude(value, unit)
+
+
+type Finding = tuple[Where, str]
+
+
+def _check(
+    spec: ScenarioSpec, model: Model, policies: Policies, population: Population | None, size: str
+) -> Iterator[Finding]:
+    """Everything that depends on more than one key."""
+    if size == "small" and spec.simulation.small is None:
+        yield ("simulation",), "there is no size 'small' in this scenario: add simulation.small"
+    yield from _check_model(spec, model)
+    yield from _check_arms(spec, model, policies)
+    yield from _check_windows(spec, model)
+    yield from _check_names(spec, model, population)
+
+
+def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+    names = [param.name for param in model.params]
+    for name, value in spec.model.fix.items():
+        if name not in names:
+            yield ("model", "fix", name), f"unknown parameter '{name}'; {nearest(name, names)}"
+            continue
+        try:
+            _fixed(value, model.param(name).unit)
+        except PydanticCustomError as error:
+            yield ("model", "fix", name), str(error)
+
+
+def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[Finding]:
+    treatment, drugs = spec.treatment, {drug.name for drug in model.drugs}
+    known = {**policies.arms, **treatment.define}
+    for name, arm in treatment.define.items():
+        if name in policies.arms:
+            yield (
+                ("treatment", "define", name),
+                f"arm '{name}' exists already in arms.yaml: choose another name",
+            )
+        for where, text in check_arm(arm, policies):
+            yield ("treatment", "define", name, *where), text
+    for place, name in enumerate(treatment.arms):
+        if name not in known:
+            yield ("treatment", "arms", place), f"unknown arm '{name}'; {nearest(name, known)}"
+        elif strange := sorted(set(known[name].drugs) - drugs):
+            yield (
+                ("treatment", "arms", place),
+                f"arm '{name}' gives {', '.join(strange)}; {nearest(strange[0], drugs)}",
+            )
+    if twice := sorted({name for name in treatment.arms if treatment.arms.count(name) > 1}):
+        yield ("treatment", "arms"), f"given twice: {', '.join(twice)}"
+    uses: list[tuple[Where, str]] = [(("estimands", "reference"), spec.estimands.reference)]
+    uses += [(("accept", i, "arm"), accept.arm) for i, accept in enumerate(spec.accept)]
+    if spec.examples:
+        uses += [(("examples", "arms", i), arm) for i, arm in enumerate(spec.examples.arms)]
+    if spec.dose_risk:
+        uses.append((("dose_risk", "arm"), spec.dose_risk.arm))
+    for where, name in uses:
+        if name not in treatment.arms:
+            yield where, f"'{name}' is no arm of this scenario; {nearest(name, treatment.arms)}"
+
+
+def _check_windows(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+    step = spec.simulation.step
+    for place, endpoint in enumerate(spec.endpoints):
+        within = endpoint.within if isinstance(endpoint.within, tuple) else (endpoint.within,)
+        for window in within:
+            where: Where = ("endpoints", place, "within")
+            if window > spec.treatment.horizon:
+                yield (
+                    where,
+                    f"window {window:g} h is longer than treatment.horizon, {spec.treatment.horizon:g} h",
+                )
+            if abs(window / step - round(window / step)) > 1e-9:
+                yield where, f"window {window:g} h is not a multiple of simulation.step, {step:g} h"
+        for level in getattr(endpoint, "level", ()):
+            if level >= len(model.levels):
+                allowed = ", ".join(f"{i} {name}" for i, name in enumerate(model.levels) if i)
+                yield ("endpoints", place, "level"), f"given {level}: the model's levels are {allowed}"
+    if sum(isinstance(endpoint, TimeAtLevel) for endpoint in spec.endpoints) > 1:
+        yield ("endpoints",), "time_at_level is given twice: name all its levels in one endpoint"
+
+
+def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
+    try:
+        names = {outcome.name for outcome in outcomes(spec.endpoints, model)}
+    except IndexError:  # a level that the model does not have: reported already
+        return
+    strata = [s.name for s in population.strata] if population else None
+    uses: list[tuple[Where, str]] = [(("estimands", "primary"), spec.estimands.primary)]
+    uses += [
+        (("estimands", "limits", i, "outcome"), limit.outcome)
+        for i, limit in enumerate(spec.estimands.limits)
+    ]
+    uses += [(("accept", i, "outcome"), accept.outcome) for i, accept in enumerate(spec.accept)]
+    for where, name in uses:
+        if name not in names:
+            yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
+    cells: list[tuple[Where, str]] = [
+        (("accept", i, "stratum"), a.stratum) for i, a in enumerate(spec.accept)
+    ]
+    if spec.dose_risk:
+        cells += [(("dose_risk", "strata", i), name) for i, name in enumerate(spec.dose_risk.strata)]
+    for where, name in cells:
+        if strata is not None and name not in [*strata, POPULATION]:
+            yield where, f"unknown stratum '{name}'; {nearest(name, [*strata, POPULATION])}"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a scenario file, for completion and checks in an editor.
+
+    Examples
+    --------
+    >>> json_schema()["title"]
+    'vtrial scenario'
+    """
+    schema = ScenarioSpec.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "vtrial scenario"}

@@ -1,0 +1,322 @@
+"""The whole path on one page: from a scenario to a result that explains itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
+from vtrial.kinetics import Exposure
+from vtrial.library import POLICIES
+from vtrial.model import draw_parameters, evidence_rows
+from vtrial.policy import Arm, unavailable_doses
+from vtrial.scenario import Scenario
+from vtrial.simulate import draw_patients, expose_reference, simulate, trace_example
+from vtrial.spec import InputError, Problem
+
+BLOCK = 10_000
+"""Patients of one block: what a thread holds at a time. The result does not depend on it."""
+
+type Progress = Callable[[int, int], None]
+"""Called with the patient-trajectories done and those to do."""
+
+
+def run(
+    scenario: Scenario,
+    *,
+    posterior: Path | str | None = None,
+    threads: int | None = None,
+    block: int = BLOCK,
+    progress: Progress = lambda done, total: None,
+) -> xr.DataTree:
+    """Run a scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        From `load_scenario`.
+    posterior : path, optional
+        Draws of the population parameters; the priors of the model by default.
+    threads : int, optional
+        Threads over blocks; all processors by default. The result is the same, to the bit.
+    block : int
+        Patients in a block. The result is the same, to the bit.
+    progress : callable
+        Called with patient-trajectories done and to do.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``Result``: groups ``estimates`` (see `vtrial.estimand.estimate`), ``risk`` (the mean of every outcome by
+        arm, stratum and draw), ``theta`` (the draws), ``examples``, ``dose_risk``; attributes hold the provenance.
+
+    Examples
+    --------
+    >>> from vtrial import load_scenario
+    >>> from vtrial.library import SCENARIOS
+    >>> result = run(load_scenario(SCENARIOS / "index_patient.yaml", size="small"))
+    >>> float(result["estimates"]["value"].sel(arm="ARM0_INDEX", outcome="level1_7d", stat="mean")[0]) > 0.1
+    True
+    """
+    spec, seed = scenario.spec, scenario.spec.simulation.seed
+    draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
+    reference = expose_reference(scenario, draws)
+    strata = [stratum.name for stratum in scenario.population.strata]
+    weight = np.array([stratum.weight for stratum in scenario.population.strata])
+    sums = Sums.empty(
+        len(scenario.arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws
+    )
+    total, done = len(strata) * scenario.draws * scenario.patients * len(scenario.arms), 0
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        waiting = [pool.submit(_treat, b, scenario, draws, reference, sums) for b in _blocks(scenario, block)]
+        try:
+            for finished in as_completed(waiting):
+                done += finished.result()
+                progress(done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    estimates = estimate(
+        sums, spec.estimands, weight=weight, outcomes=scenario.outcomes, strata=strata,
+        arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
+    )  # fmt: skip
+    return _result(scenario, draws, estimates, sums, strata)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some draws of one stratum."""
+
+    stratum: int
+    draws: slice
+
+
+def _blocks(scenario: Scenario, patients: int) -> Iterator[Block]:
+    several = max(1, patients // scenario.patients)
+    for stratum in range(len(scenario.population.strata)):
+        for first in range(0, scenario.draws, several):
+            yield Block(stratum, slice(first, min(first + several, scenario.draws)))
+
+
+def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Exposure, sums: Sums) -> int:
+    """Treat one block by every arm, the reference first, and reduce it into `sums`."""
+    name = scenario.population.strata[block.stratum].name
+    cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
+    exposed = _draws_of(reference, block.draws)
+    names = [outcome.name for outcome in scenario.outcomes]
+    order = sorted(
+        range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference
+    )
+    compared: list[Any] = []
+    for a in order:
+        outcomes = simulate(scenario, cohort, scenario.arms[a], exposed).isel(stratum=0)
+        values = [outcomes[n].values for n in names]
+        compared = compared or values
+        for o, (value, base) in enumerate(zip(values, compared, strict=True)):
+            where = a, block.stratum, o, block.draws
+            sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
+        sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
+    return len(scenario.arms) * cohort.sizes["draw"] * cohort.sizes["patient"]
+
+
+def _draws_of(exposure: Exposure, draws: slice) -> Exposure:
+    arrays = (exposure.peak, exposure.peak_time, exposure.cmax, exposure.auc, exposure.time_at)
+    return Exposure(exposure.grid, *(array[..., draws] for array in arrays))
+
+
+def _result(
+    scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: Sums, strata: list[str]
+) -> xr.DataTree:
+    found = scenario.population.strata
+    risk = xr.Dataset(
+        {"mean": (("arm", "stratum", "outcome", "draw"), sums.mean)},
+        {
+            "arm": [arm.id for arm in scenario.arms],
+            "stratum": strata,
+            "outcome": [outcome.name for outcome in scenario.outcomes],
+            "draw": draws["draw"],
+            "row": ("stratum", [stratum.row or "" for stratum in found]),
+            "column": ("stratum", [stratum.column or "" for stratum in found]),
+        },
+    )
+    groups = {"/estimates": estimates, "/risk": risk, "/theta": draws}
+    if scenario.spec.examples:
+        for arm in scenario.spec.examples.arms:
+            groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
+    if scenario.spec.dose_risk:
+        groups["/dose_risk"] = _dose_risk(scenario, draws)
+    groups["/"] = xr.Dataset(attrs=provenance(scenario, draws))
+    return xr.DataTree.from_dict(groups)
+
+
+def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
+    """Risk by multiple of an arm's doses: value (stratum, multiple, outcome, stat)."""
+    asked = scenario.spec.dose_risk
+    assert asked is not None
+    reference = expose_reference(scenario, draws)
+    names = [outcome.name for outcome in scenario.outcomes if outcome.probability]
+
+    def treat(stratum: str) -> list[list[Any]]:
+        cohort = draw_patients(scenario, draws, strata=[stratum])
+        treated = (simulate(scenario, cohort, asked.arm, reference, multiple=m) for m in asked.multiples)
+        outcomes = (outcome.isel(stratum=0) for outcome in treated)
+        return [[reduce_patients(o[n].values, o[n].values)[:2] for n in names] for o in outcomes]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reduced = np.array(
+            list(pool.map(treat, asked.strata))
+        )  # stratum, multiple, outcome, mean or noise, draw
+    stats = describe(reduced[:, :, :, 0], reduced[:, :, :, 1], scenario.spec.estimands.interval)
+    return xr.Dataset(
+        {"value": (("stratum", "multiple", "outcome", "stat"), stats)},
+        {
+            "stratum": list(asked.strata),
+            "multiple": list(asked.multiples),
+            "outcome": names,
+            "stat": list(STATS),
+        },
+        {"arm": asked.arm, "interval": scenario.spec.estimands.interval},
+    )
+
+
+# --------------------------------------------------------------------------------- provenance and files
+
+
+def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
+    """What a result needs to explain itself; structured parts are JSON."""
+    spec, model = scenario.spec, scenario.model
+    policies = sorted(POLICIES.glob("*.yaml"))
+    return {
+        "title": spec.title,
+        "question": " ".join(spec.question.split()),
+        "scenario": scenario.text,
+        "scenario_name": scenario.file.stem,
+        "scenario_sha256": scenario.sha256,
+        "model": model.name,
+        "model_title": model.title,
+        "model_description": model.description,
+        "model_sha256": model.sha256,
+        "limits": json.dumps(model.limits),
+        "levels": json.dumps(model.levels),
+        "params": json.dumps(_params(scenario)),
+        "evidence": json.dumps(evidence_rows(model)),
+        "policies_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in policies)).hexdigest(),
+        "arms": json.dumps([_describe_arm(scenario, arm) for arm in scenario.arms]),
+        "population": json.dumps(dict(scenario.population.provenance)),
+        "parameters": draws.attrs["source"],
+        "surface": spec.model.surface,
+        "food": spec.model.food,
+        "fixed": json.dumps(scenario.fix),
+        "seed": spec.simulation.seed,
+        "draws": scenario.draws,
+        "patients": scenario.patients,
+        "step": spec.simulation.step,
+        "interval": spec.estimands.interval,
+        "versions": json.dumps(_versions()),
+    }
+
+
+def _params(scenario: Scenario) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": p.name,
+            "prior": str(p.prior),
+            "unit": p.unit,
+            "label": p.label,
+            "rows": p.rows,
+            "grade": p.grade,
+        }
+        for p in scenario.model.params
+    ]
+
+
+def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
+    """What a report says of an arm: its policies, their grades and sources, and doses that no product gives."""
+    drugs = {}
+    for drug, name in arm.drugs.items():
+        if name is None:
+            continue
+        policy = scenario.policies.policies[name]
+        strengths = scenario.policies.strengths.get(drug)
+        odd = (
+            unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
+        )
+        drugs[drug] = {
+            "id": name,
+            "title": policy.title,
+            "grade": policy.grade,
+            "sources": list(policy.sources),
+            "unavailable": odd,
+            "dialysis": policy.dialysis_basis,
+        }
+    return {
+        "id": arm.id,
+        "role": arm.role,
+        "grade": arm.grade,
+        "otherwise": arm.otherwise,
+        "note": arm.note,
+        "drugs": drugs,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("vtrial", "numpy", "scipy", "numba", "xarray", "pandas")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def save_result(result: xr.DataTree, path: Path | str) -> None:
+    """Write a result as one netCDF file, whole or not at all."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        encoding = {f"/{name}": _compressed(group) for name, group in result.children.items()}
+        result.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _compressed(group: xr.DataTree) -> dict[str, Any]:
+    return {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, v in group.data_vars.items()
+        if v.dtype.kind == "f" and v.ndim
+    }
+
+
+def load_result(path: Path | str) -> xr.DataTree:
+    """Read a result.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, or not a result of vtrial.
+    """
+    path = Path(path)
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            result = tree.load()
+    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
+        reason = (
+            "no such file"
+            if isinstance(error, FileNotFoundError)
+            else f"not a readable netCDF file ({type(error).__name__})"
+        )
+        raise InputError([Problem(reason, file=path)]) from None
+    missing = [name for name in ("estimates", "risk", "theta") if name not in result.children]
+    if missing or "scenario_sha256" not in result.attrs:
+        raise InputError(
+            [Problem(f"not a result of vtrial: no {', '.join(missing) or 'provenance'}", file=path)]
+        )
+    return result
