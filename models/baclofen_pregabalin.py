@@ -19,7 +19,7 @@ Sources
 
 import numpy as np
 
-from vtrial.model import Beta, Drug, Fixed, HalfNormal, LogNormal, Model, Normal, Param, Uniform
+from vtrial.model import Beta, Drug, Fixed, HalfNormal, LogNormal, Model, Normal, Param, Uniform, greater, lesser
 
 LITRES_PER_HOUR = 0.06  # from mL/min
 NORMAL_GFR = 105.0  # mL/min, where the published omegas of clearance were estimated (pk 1.45)
@@ -34,7 +34,7 @@ def typical(theta, cov):
     allometric = size ** theta["allometry_CL"]
     baclofen_renal = LITRES_PER_HOUR * theta["baclofen.slope_CLr"] * cov["GFR"]
     lean = cov["IBW"] / 62.0
-    pregabalin_renal = theta["pregabalin.slope_CL"] * np.minimum(cov["GFR"], theta["pregabalin.CrCL_cap"])
+    pregabalin_renal = theta["pregabalin.slope_CL"] * lesser(cov["GFR"], theta["pregabalin.CrCL_cap"])
     return {
         "baclofen.CL": baclofen_renal + theta["baclofen.CL_nonrenal"] * allometric,
         "baclofen.V": theta["baclofen.V"] * size,
@@ -63,7 +63,7 @@ def typical(theta, cov):
 
 def patient_factor(theta, cov):
     """Factor A on the sedative drive: age, and uraemia through the true GFR; 1 at age 50 and GFR above 60."""
-    uraemia = np.maximum((60.0 - cov["GFR"]) / 60.0, 0.0)
+    uraemia = greater((60.0 - cov["GFR"]) / 60.0, 0.0)
     return np.exp(theta["b_age"] * (cov["AGE"] - 50.0)) * np.exp(theta["b_ur"] * uraemia)
 
 
@@ -73,7 +73,7 @@ def omega(theta):
     def clearance(published, renal, nonrenal):
         share = renal / (renal + nonrenal)
         left = published**2 - (theta["omega_GFR"] * share) ** 2
-        return np.sqrt(np.maximum(left, LEAST_OMEGA_CL**2))
+        return greater(left, LEAST_OMEGA_CL**2) ** 0.5
 
     baclofen_renal = LITRES_PER_HOUR * theta["baclofen.slope_CLr"] * NORMAL_GFR
     pregabalin_renal = theta["pregabalin.slope_CL"] * NORMAL_GFR

@@ -33,6 +33,22 @@ GRADES = ("A", "A2", "D", "B")
 """Grades of evidence, strongest first: seen verbatim; seen on a secondary page; derived; recalled or assumed."""
 
 
+def lesser(a: Any, b: Any) -> Any:
+    """Smaller of two numbers, by operators that NumPy, xarray and PyTensor share (`np.minimum` is not one).
+
+    Examples
+    --------
+    >>> lesser(3.0, 5.0), greater(3.0, 5.0)
+    (3.0, 5.0)
+    """
+    return 0.5 * (a + b - abs(a - b))
+
+
+def greater(a: Any, b: Any) -> Any:
+    """Larger of two numbers; see `lesser`."""
+    return 0.5 * (a + b + abs(a - b))
+
+
 # -------------------------------------------------------------------------------------------- priors
 
 

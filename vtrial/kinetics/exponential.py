@@ -71,10 +71,13 @@ def _multiply(left, right, products, out):
 
 
 @inlined
-def terms(q, t):
-    """Terms of the uniformised sum that reach full precision: its weights are Poisson with mean q t."""
+def terms(q, t, sds):
+    """Terms of the uniformised sum, whose weights are Poisson with mean q t: up to `sds` SDs beyond the mean.
+
+    Eight reach full precision; six leave out less than 1e-9.
+    """
     mean = q * t
-    return min(MOST_TERMS, int(mean + 8.0 * math.sqrt(mean) + 14.0))
+    return min(MOST_TERMS, int(mean + sds * math.sqrt(mean) + 1.5 * sds))
 
 
 @inlined
@@ -90,7 +93,7 @@ def advance(M, i, entries, span, first, last, q, t, x, a, b):
         for s in range(first, last):
             a[s] = x[s]
             x[s] *= weight
-        for k in range(1, terms(q, step)):
+        for k in range(1, terms(q, step, 8.0)):
             weight *= q * step / k
             apply(M, i, entries, span, first, last, a, b)
             for s in range(first, last):

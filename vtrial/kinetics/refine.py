@@ -1,7 +1,9 @@
 """From the largest value on the grid to the maximum of the continuous trajectory.
 
-Between two events the states are exp(-q t) sum c_k (q t)^k with c_k >= 0 (see `exponential`), so value and slope
-of the drive, or of a concentration, cost one short sum each: the slope's root is bracketed and found.
+Between two doses the states are entire functions of time, so value and slope of the drive, or of a
+concentration, are polynomials to any precision. Around a grid maximum with no dose near it the Taylor series is
+short; where a dose falls, or a rate is too fast for it, the series of positive terms of `exponential` serves.
+The slope's root is bracketed and found.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from vtrial.kinetics.exponential import LONGEST, MOST_TERMS, advance, apply, ter
 from vtrial.kinetics.scan import state_at, step_lane
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 
-CLOSE = 1e-7
-"""A maximum is located to 1e-7 h: its value, flat there, to far better than 1e-9."""
+CLOSE = 1e-5
+"""A maximum is located to 1e-5 h: its value, flat there, to better than 1e-8 for rates up to 10 /h."""
 
+TAYLOR_TERMS = 48
+"""Terms of the Taylor series before it is given up for the other one."""
 
-INVERSE = 1.0 / np.arange(1, MOST_TERMS + 2)
+SMALL = 1e-12
+"""The Taylor series ends when two terms in a row are this small beside the value."""
 
 
 @compiled
@@ -27,9 +32,9 @@ def refine(
     block, queue, pattern, patients, frame, count, grid_best, grid_step, on_drive, windows, out, out_time
 ):
     """Fill `out` and `out_time` (row, window, patient): rows are channels of the drive, or drugs' concentrations."""
-    x, after, a, b = np.empty((4, pattern.sites[-1, 3]))
+    x, a, b = np.empty((3, pattern.sites[-1, 3]))
     series = np.empty((len(pattern.sites), 2, MOST_TERMS + 1))
-    n = np.empty(len(pattern.sites), np.int64)
+    n, shift = np.empty(len(pattern.sites), np.int64), np.empty(len(pattern.sites))
     for i in range(count):
         for w in range(windows):
             opens = frame.ends[w - 1] if w > 0 else 0
@@ -37,56 +42,102 @@ def refine(
                 best, at = grid_best[c, w, i], int(grid_step[c, w, i])
                 time = at * frame.h
                 if best > 0.0:
-                    first = max(at - 1, opens)
-                    state_at(block, queue, pattern, i, first, x, a)
-                    for k in range(first, min(at + 1, frame.ends[w])):
-                        dosed = step_lane(block, queue, pattern, i, k, x, after)
-                        best, time = _step_maximum(
-                            block, queue, pattern, patients, frame, i, k, dosed, on_drive, c,
-                            x, after, a, b, series, n, best, time,
+                    near = opens < at < frame.ends[w] and not _dosed(queue, i, at - 1, at + 1)
+                    if near:
+                        state_at(block, queue, pattern, i, at, x, a)
+                        near = _expand_around(
+                            block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift
+                        )
+                    if near:
+                        h = frame.h
+                        best, time = _climb(
+                            patients,
+                            frame,
+                            block.who[i],
+                            on_drive,
+                            c,
+                            series,
+                            n,
+                            shift,
+                            time,
+                            h,
+                            -h,
+                            h,
+                            best,
+                            time,
+                        )
+                    else:
+                        best, time = _search(
+                            block, queue, pattern, patients, frame, i, on_drive, c, max(at - 1, opens),
+                            min(at + 1, frame.ends[w]), x, a, b, series, n, shift, best, time,
                         )  # fmt: skip
-                        x[:] = after
                 out[c, w, block.who[i]] = max(best, 0.0)
                 out_time[c, w, block.who[i]] = time
 
 
+@inlined
+def _dosed(queue, i, first, last):
+    """Whether a dose of lane `i` arrives in the steps from `first` up to `last`."""
+    for j in range(queue.first[first], queue.first[last]):
+        if queue.lane[j] == i:
+            return True
+    return False
+
+
 @compiled
-def _step_maximum(
-    block, queue, pattern, patients, frame, i, k, dosed, on_drive, c, x, after, a, b, series, n, best, time
+def _search(
+    block, queue, pattern, patients, frame, i, on_drive, c, first, last, x, a, b, series, n, shift, best, time
 ):
-    """Largest value within step `k`, whose ends are `x` and `after`; cut where doses arrive."""
-    t, end = k * frame.h, (k + 1) * frame.h
-    longest = LONGEST / block.q[:, i].max()  # so fast a rate that the series would underflow: smaller pieces
-    if (
-        not dosed and frame.h <= longest
-    ):  # most steps: nothing to find unless the value rises at the start and falls at the end
-        rising = _slope(block, pattern, patients, frame, i, on_drive, c, x, a, b, series, n, t) > 0.0
-        if (
-            rising
-            and _slope(block, pattern, patients, frame, i, on_drive, c, after, a, b, series, n, end) < 0.0
-        ):
-            return _smooth_maximum(
-                block, pattern, patients, frame, i, on_drive, c, x, a, b, series, n, t, frame.h, best, time
-            )
-        return best, time
-    now = x.copy()
-    _take_doses(queue, pattern, i, k, end, t, now)
-    while t < end:
-        until = min(end, t + longest)
-        for j in range(queue.first[k], queue.first[k + 1]):
-            due = end - queue.wait[j]
-            if queue.lane[j] == i and t < due < until:
-                until = due
-        best, time = _smooth_maximum(
-            block, pattern, patients, frame, i, on_drive, c, now, a, b, series, n, t, until - t, best, time
-        )
-        for d in range(len(pattern.sites)):
-            advance(
-                block.M, i, pattern.entries, pattern.spans[d], pattern.sites[d, 0], pattern.sites[d, 3],
-                block.q[d, i], until - t, now, a, b,
-            )  # fmt: skip
-        t = until
+    """Largest value within the steps from `first` up to `last`, cut where doses arrive."""
+    state_at(block, queue, pattern, i, first, x, a)
+    longest = LONGEST / block.q[:, i].max()  # a faster rate would make the series underflow: smaller pieces
+    for k in range(first, last):
+        t, end = k * frame.h, (k + 1) * frame.h
+        now = x.copy()
         _take_doses(queue, pattern, i, k, end, t, now)
+        while t < end:
+            until = min(end, t + longest)
+            for j in range(queue.first[k], queue.first[k + 1]):
+                due = end - queue.wait[j]
+                if queue.lane[j] == i and t < due < until:
+                    until = due
+            length = until - t
+            _expand_ahead(block, pattern, frame, i, on_drive, c, now, length, a, b, series, n, shift)
+            best, time = _climb(
+                patients,
+                frame,
+                block.who[i],
+                on_drive,
+                c,
+                series,
+                n,
+                shift,
+                t,
+                length,
+                0.0,
+                length,
+                best,
+                time,
+            )
+            for d in range(len(pattern.sites)):
+                depot, past = pattern.sites[d, 0], pattern.sites[d, 3]
+                advance(
+                    block.M,
+                    i,
+                    pattern.entries,
+                    pattern.spans[d],
+                    depot,
+                    past,
+                    block.q[d, i],
+                    length,
+                    now,
+                    a,
+                    b,
+                )
+            t = until
+            _take_doses(queue, pattern, i, k, end, t, now)
+        step_lane(block, queue, pattern, i, k, x, a)
+        x[:] = a
     return best, time
 
 
@@ -99,12 +150,49 @@ def _take_doses(queue, pattern, i, k, end, t, x):
 
 
 @inlined
-def _expand(block, pattern, i, on_drive, x, length, a, b, series, n):
-    """Coefficients of what is seen of each drug, and of its slope, as polynomials of t / length times exp(-q t)."""
+def _alone(frame, n_drug, on_drive):
+    """Whether the value is that of one drug: a concentration, or a channel of its own."""
+    return (frame.n_channel == n_drug and n_drug > 1) or not on_drive
+
+
+@inlined
+def _expand_around(block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift):
+    """Taylor series in t / h, both ways, of what is seen of each drug; false if it is not short."""
+    alone = _alone(frame, len(pattern.sites), on_drive)
     for d in range(len(pattern.sites)):
+        if alone and d != c:
+            continue
+        first, last, span = pattern.sites[d, 0], pattern.sites[d, 3], pattern.spans[d]
+        seen, rate = pattern.sites[d, 2] if on_drive else pattern.sites[d, 1], block.q[d, i] * frame.h
+        for s in range(first, last):
+            a[s] = x[s]
+        series[d, 0, 0] = x[seen]
+        enough, k = SMALL * x[seen], 0
+        while k < TAYLOR_TERMS:
+            k += 1
+            apply(block.M, i, pattern.entries, span, first, last, a, b)
+            for s in range(first, last):  # A = q (M - I)
+                a[s] = (b[s] - a[s]) * (rate / k)
+            series[d, 0, k] = a[seen]
+            series[d, 1, k - 1] = a[seen] * k / frame.h
+            if abs(a[seen]) < enough and abs(series[d, 0, k - 1]) < enough:
+                break
+        n[d], shift[d] = k, 0.0
+        if k == TAYLOR_TERMS:
+            return False
+    return True
+
+
+@inlined
+def _expand_ahead(block, pattern, frame, i, on_drive, c, x, length, a, b, series, n, shift):
+    """Series of positive terms in t / length, times exp(-q t), of what is seen of each drug."""
+    alone = _alone(frame, len(pattern.sites), on_drive)
+    for d in range(len(pattern.sites)):
+        if alone and d != c:
+            continue
         first, last, span = pattern.sites[d, 0], pattern.sites[d, 3], pattern.spans[d]
         seen, q = pattern.sites[d, 2] if on_drive else pattern.sites[d, 1], block.q[d, i]
-        n[d] = terms(q, length) if length > 0.0 else 1
+        n[d], shift[d] = terms(q, length, 6.0), q
         for s in range(first, last):
             a[s] = x[s]
         weight = 1.0
@@ -118,35 +206,24 @@ def _expand(block, pattern, i, on_drive, x, length, a, b, series, n):
             weight *= q * length / (k + 1)
 
 
-@inlined
-def _slope(block, pattern, patients, frame, i, on_drive, c, x, a, b, series, n, t):
-    """Slope of the value at a state, from one product with the matrix."""
-    _expand(block, pattern, i, on_drive, x, 0.0, a, b, series, n)
-    return _value_slope(block, patients, frame, i, on_drive, c, series, n, t, 0.0, 0.0)[1]
-
-
-@inlined
-def _smooth_maximum(
-    block, pattern, patients, frame, i, on_drive, c, x, a, b, series, n, t, length, best, time
-):
-    """Largest of `best` and the values on [t, t + length], where no dose arrives; x is the state at t."""
-    _expand(block, pattern, i, on_drive, x, length, a, b, series, n)
-    low, high = 0.0, length
-    v_low, s_low = _value_slope(block, patients, frame, i, on_drive, c, series, n, t, length, low)
-    v_high, s_high = _value_slope(block, patients, frame, i, on_drive, c, series, n, t, length, high)
+@compiled
+def _climb(patients, frame, p, on_drive, c, series, n, shift, start, length, low, high, best, time):
+    """Largest of `best` and the values on start + [low, high]."""
+    v_low, s_low = _value_slope(patients, frame, p, on_drive, c, series, n, shift, start, length, low)
+    v_high, s_high = _value_slope(patients, frame, p, on_drive, c, series, n, shift, start, length, high)
     if v_low > best:
-        best, time = v_low, t
+        best, time = v_low, start + low
     if v_high > best:
-        best, time = v_high, t + length
+        best, time = v_high, start + high
     if not (s_low > 0.0 > s_high):
         return best, time
     for _ in range(100):  # regula falsi with the Illinois rule, guarded by bisection
         guess = (low * s_high - high * s_low) / (s_high - s_low)
         if not low < guess < high:
             guess = 0.5 * (low + high)
-        v, s = _value_slope(block, patients, frame, i, on_drive, c, series, n, t, length, guess)
+        v, s = _value_slope(patients, frame, p, on_drive, c, series, n, shift, start, length, guess)
         if v > best:
-            best, time = v, t + guess
+            best, time = v, start + guess
         if s > 0.0:
             moved, low, s_low, s_high = guess - low, guess, s, 0.5 * s_high
         else:
@@ -157,12 +234,11 @@ def _smooth_maximum(
 
 
 @inlined
-def _value_slope(block, patients, frame, i, on_drive, c, series, n, start, length, t):
-    """Drive of channel `c` (or concentration of drug `c`) of lane `i` at start + t, and its slope."""
-    p, n_drug = block.who[i], len(series)
-    z = t / length if length > 0.0 else 0.0
+def _value_slope(patients, frame, p, on_drive, c, series, n, shift, start, length, t):
+    """Drive of channel `c` (or concentration of drug `c`) of patient `p` at start + t, and its slope."""
+    n_drug, z = len(series), t / length
     total = product = total_slope = product_slope = 0.0
-    alone = (frame.n_channel == n_drug and n_drug > 1) or not on_drive
+    alone = _alone(frame, n_drug, on_drive)
     for d in range(n_drug):
         if alone and d != c:
             continue
@@ -170,7 +246,8 @@ def _value_slope(block, patients, frame, i, on_drive, c, series, n, start, lengt
         for k in range(n[d] - 1, -1, -1):
             v = v * z + series[d, 0, k]
             s = s * z + series[d, 1, k]
-        gain = (patients.per_C50[d, p] if on_drive else patients.per_V[d, p]) * math.exp(-block.q[d, i] * t)
+        gain = patients.per_C50[d, p] if on_drive else patients.per_V[d, p]
+        gain *= math.exp(-shift[d] * t)
         u, u_slope = gain * v, gain * s
         product_slope += total_slope * u + total * u_slope
         total, product = accumulate(total, product, u)
@@ -179,8 +256,9 @@ def _value_slope(block, patients, frame, i, on_drive, c, series, n, start, lengt
         return total, total_slope
     U = greco(total, product, patients.alpha[p])
     U_slope = greco(total_slope, product_slope, patients.alpha[p])
-    left = patients.decay[p] ** ((start + t) / frame.h)
+    fading = math.log(patients.decay[p]) / frame.h
+    left = math.exp(fading * (start + t))
     tol = tolerance(left, patients.fold[p])
-    tol_slope = -(patients.fold[p] - 1.0) * left * math.log(patients.decay[p]) / frame.h
+    tol_slope = -(patients.fold[p] - 1.0) * left * fading
     scale = patients.A[p] / tol
     return U * scale, scale * (U_slope - U * tol_slope / tol)

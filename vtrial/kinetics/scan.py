@@ -15,7 +15,7 @@ from vtrial.pharmacodynamics import accumulate, greco, tolerance
 LANES = 64
 """Patients stepped together; a last block that is not full repeats its last patient."""
 
-CHECKPOINT = 24
+CHECKPOINT = 8
 """Steps between stored states, from which a maximum is refined."""
 
 type Array = NDArray[np.float64]

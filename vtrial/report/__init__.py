@@ -1,0 +1,45 @@
+"""From a result to tables, figures and a page: a pure function of the result, which explains itself.
+
+Public: `write_report`, `estimates_csv`, `risk_table`, `print_risks`. matplotlib and jinja2 are imported only when a
+report is written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from vtrial.report.console import print_risks
+from vtrial.report.tables import Risk, estimates_csv, risk_table
+
+__all__ = ["Risk", "estimates_csv", "print_risks", "risk_table", "write_report"]
+
+
+def write_report(result: xr.DataTree, folder: Path | str) -> None:
+    """Write a report into a folder that exists.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+        From `vtrial.run` or `vtrial.load_result`; nothing else is looked at.
+    folder : path
+        Gets `report.html` (all in one file), `report.md`, `estimates.csv` and `figures/NAME.svg` and `.png`. The
+        same result gives the same bytes.
+    """
+    from vtrial.report.figures import draw_figures
+    from vtrial.report.page import render_html, render_markdown
+
+    folder = Path(folder)
+    figures = draw_figures(result)
+    (folder / "figures").mkdir(exist_ok=True)
+    for figure in figures:
+        (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    texts = {
+        "estimates.csv": estimates_csv(result),
+        "report.md": render_markdown(result, figures),
+        "report.html": render_html(result, figures),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,271 @@
+"""What a report needs to know of a result, read once: its labels, choices and draws."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from vtrial.estimand import POPULATION
+from vtrial.report.digits import quantile_error
+
+type Array = NDArray[np.float64]
+
+TELLING = ("65-74 G2 75-89", "75-84 G4")
+"""Standard strata shown beside the population: that of the published case, and old age with failing kidneys."""
+INNER_LIMIT = 0.1
+"""Inner share above which an interval is marked."""
+CARRIED_LIMIT = 0.5
+"""Share of a mean that the top 5% of draws carry, above which it is marked."""
+NOTICE = "Research software: not for dosing decisions in patients."
+
+_LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A result, and the names in it.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+        From `vtrial.trial.run` or `load_result`.
+    """
+
+    result: xr.DataTree
+
+    @cached_property
+    def estimates(self) -> xr.Dataset:
+        return self.result["estimates"].to_dataset()
+
+    @cached_property
+    def risk(self) -> xr.DataArray:
+        """Mean of each outcome (arm, stratum, outcome, draw), the population last."""
+        mean = self.result["risk"]["mean"].transpose("arm", "stratum", "outcome", "draw")
+        weight = self.estimates["weight"].values[:-1]
+        whole = np.einsum("as...,s->a...", mean.values, weight)[:, None]
+        values = np.concatenate([mean.values, whole], axis=1)
+        coords = {"arm": self.arms, "stratum": self.strata, "outcome": self.outcomes, "draw": mean["draw"].values}
+        return xr.DataArray(values, coords, ("arm", "stratum", "outcome", "draw"))
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return [str(arm) for arm in self.estimates["arm"].values]
+
+    @cached_property
+    def strata(self) -> list[str]:
+        """Strata, the population last."""
+        return [str(stratum) for stratum in self.estimates["stratum"].values]
+
+    @cached_property
+    def outcomes(self) -> list[str]:
+        return [str(outcome) for outcome in self.estimates["outcome"].values]
+
+    @cached_property
+    def drugs(self) -> list[str]:
+        return [str(drug) for drug in self.estimates["drug"].values]
+
+    @property
+    def reference(self) -> str:
+        return str(self.estimates.attrs["reference"])
+
+    @property
+    def primary(self) -> str:
+        return str(self.estimates.attrs["primary"])
+
+    @property
+    def interval(self) -> float:
+        return float(self.estimates.attrs["interval"])
+
+    @property
+    def tail(self) -> float:
+        return (1 - self.interval) / 2
+
+    @property
+    def levels(self) -> list[str]:
+        return self.json("levels")
+
+    @property
+    def parameters(self) -> str:
+        return str(self.result.attrs["parameters"])
+
+    @property
+    def prior(self) -> bool:
+        """Whether the parameters are prior draws, not calibrated ones."""
+        return self.parameters == "prior"
+
+    def json(self, name: str) -> Any:
+        """A structured attribute."""
+        return json.loads(self.result.attrs[name])
+
+    def unit(self, outcome: str) -> str:
+        return str(self.estimates["unit"].values[self.outcomes.index(outcome)])
+
+    def label(self, outcome: str) -> str:
+        return str(self.estimates["label"].values[self.outcomes.index(outcome)])
+
+    def grid(self) -> tuple[list[str], list[str]] | None:
+        """Rows and columns of the strata, in their order; None if any stratum has none."""
+        risk = self.result["risk"]
+        rows, columns = ([str(x) for x in risk[name].values] for name in ("row", "column"))
+        if not all(rows) or not all(columns) or len(set(zip(rows, columns, strict=True))) < len(rows):
+            return None
+        return list(dict.fromkeys(rows)), list(dict.fromkeys(columns))
+
+    def place(self, stratum: str) -> tuple[str, str]:
+        """Row and column of a stratum."""
+        risk, s = self.result["risk"], self.strata.index(stratum)
+        return str(risk["row"].values[s]), str(risk["column"].values[s])
+
+    @cached_property
+    def telling(self) -> list[str]:
+        """The population and two or three strata that tell most: few strata are all shown."""
+        own = self.strata[:-1]
+        if len(own) == 1:
+            return own
+        if len(own) <= 3:
+            return [POPULATION, *own]
+        if standard := [name for name in TELLING if name in own]:
+            return [POPULATION, *standard]
+        heaviest = own[int(np.argmax(self.estimates["weight"].values[:-1]))]
+        mean = self.estimates["value"].sel(outcome=self.primary, stat="mean", arm=self.reference).values[:-1]
+        return [POPULATION, *dict.fromkeys([heaviest, own[int(np.argmax(mean))]])]
+
+    def draws_of(self, arm: str, stratum: str, outcome: str) -> Array:
+        """Mean of an outcome in each draw of the parameters."""
+        where = self.arms.index(arm), self.strata.index(stratum), self.outcomes.index(outcome)
+        return self.risk.values[where]
+
+    def stats(self, estimand: str, arm: str, stratum: str, outcome: str) -> dict[str, float]:
+        """Statistics of an estimate by name."""
+        found = self.estimates[estimand]
+        where = {"arm": arm, "stratum": stratum, "outcome": outcome}
+        values = found.transpose("arm", "stratum", "outcome", "stat").sel(where).values
+        return {str(name): float(x) for name, x in zip(found["stat"].values, values, strict=True)}
+
+    def errors(self, estimand: str, arm: str, stratum: str, outcome: str) -> dict[str, float]:
+        """Monte Carlo error of median, lo and hi, from the draws of the estimand."""
+        draws = self.draws_of(arm, stratum, outcome)
+        base = self.draws_of(self.reference, stratum, outcome)
+        if estimand == "difference":
+            draws = draws - base
+        if estimand == "ratio":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                draws = draws / base
+        if not np.isfinite(draws).all():
+            return dict.fromkeys(("median", "lo", "hi"), math.nan)
+        at = {"median": 0.5, "lo": self.tail, "hi": 1 - self.tail}
+        return {name: quantile_error(draws, p) for name, p in at.items()}
+
+    def leaves_out(self, arm: str, stratum: str) -> list[str]:
+        """Drugs that an arm gives to someone, but to nobody in this stratum."""
+        treated = self.estimates["treated"].transpose("arm", "stratum", "drug").sel(arm=arm)
+        most, here = treated.max("stratum").values, treated.sel(stratum=stratum).values
+        return [drug for drug, m, h in zip(self.drugs, most, here, strict=True) if m > 0 and h == 0]
+
+    def treats_all(self, arm: str, stratum: str) -> bool:
+        """Whether the arm gives everyone in the stratum each drug that it is about."""
+        treated = self.estimates["treated"].transpose("arm", "stratum", "drug").sel(arm=arm)
+        most, here = treated.max("stratum").values, treated.sel(stratum=stratum).values
+        return bool(np.all((here > 1 - 1e-12) | (most <= 0)))
+
+    def primary_levels(self) -> list[str]:
+        """Outcomes of all levels in the primary outcome's window; or the primary alone."""
+        found = _LEVEL.match(self.primary)
+        if not found:
+            return [self.primary]
+        tail = f"_{found[2]}{found[3] or ''}"
+        same = [o for o in self.outcomes if _LEVEL.match(o) and o.endswith(tail)]
+        return [o for o in same if bool(found[3]) == o.endswith("_counted")]
+
+
+def is_probability(outcome: str) -> bool:
+    """Whether the mean of an outcome is a probability.
+
+    Examples
+    --------
+    >>> is_probability("level3_7d"), is_probability("time_level1_7d"), is_probability("peak_clock_00_06_7d")
+    (True, False, True)
+    """
+    return bool(_LEVEL.match(outcome)) or outcome.startswith("peak_clock_")
+
+
+def short_outcome(facts: Facts, outcome: str) -> str:
+    """Name an outcome in a few words, e.g. 'coma (level 3) within 7d'.
+
+    Parameters
+    ----------
+    facts : Facts
+    outcome : str
+
+    Returns
+    -------
+    str
+    """
+    found = _LEVEL.match(outcome)
+    if not found:
+        return facts.label(outcome)
+    k = int(found[1])
+    deeper = "" if k == len(facts.levels) - 1 else " or deeper"
+    window = re.sub(r"^(\S+?)([hd])$", lambda m: f"{m[1]} {'h' if m[2] == 'h' else 'd'}", found[2])
+    return f"{facts.levels[k]}{deeper} (level {k}) within {window}{', counted' if found[3] else ''}"
+
+
+def short_arms(arms: list[str], width: int = 24) -> dict[str, str]:
+    """Shorten names of arms without losing which is which.
+
+    Parameters
+    ----------
+    arms : list of str
+    width : int
+        Characters at most, unless two names would become the same.
+
+    Returns
+    -------
+    dict
+        Short name by arm.
+
+    Examples
+    --------
+    >>> list(short_arms(["ARM0_INDEX", "ARM10_BAC_ONLY", "mine"]).values())
+    ['0 INDEX', '10 BAC ONLY', 'mine']
+    """
+
+    def short(arm: str) -> str:
+        name = re.sub(r"^ARM(?=\d+_)", "", arm).replace("_", " ")
+        return name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
+
+    found = {arm: short(arm) for arm in arms}
+    return found if len(set(found.values())) == len(arms) else {arm: arm for arm in arms}
+
+
+def carried(draws: Array, part: float = 0.05) -> float:
+    """Share of a mean that the highest draws carry.
+
+    Parameters
+    ----------
+    draws : array, shape (draw,)
+        Risk in each draw.
+    part : float
+        Which part of the draws counts as the highest, rounded up to whole draws.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN if all draws are zero.
+
+    Examples
+    --------
+    >>> carried(np.ones(100)), carried(np.array([0.0] * 99 + [1.0]))
+    (0.05, 1.0)
+    """
+    total = float(draws.sum())
+    top = np.sort(draws)[::-1][: math.ceil(part * draws.size)]
+    return float(top.sum()) / total if total > 0 else math.nan

@@ -1,0 +1,176 @@
+"""The figures of a report, in their order, with captions that the result itself supplies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from vtrial.report import digits, style
+from vtrial.report.facts import NOTICE, Facts, is_probability, short_outcome
+from vtrial.report.plot_exposure import exposure, fans, peak_clock
+from vtrial.report.plot_ranks import ranks, sensitivity, sensitivity_arms
+from vtrial.report.plot_risks import dose_risk, forest, heatmap, risk_by_arm
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as it lies in the report.
+
+    Parameters
+    ----------
+    name : str
+        Stable; the file's name.
+    title, caption : str
+    svg, png : bytes
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: bytes
+    png: bytes
+
+
+PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
+    "risk_by_arm": risk_by_arm,
+    "heatmap": heatmap,
+    "forest": forest,
+    "ranks": ranks,
+    "dose_risk": dose_risk,
+    "fans": fans,
+    "exposure": exposure,
+    "peak_clock": peak_clock,
+    "sensitivity": sensitivity,
+}
+
+
+def draw_figures(result: xr.DataTree) -> list[Drawn]:
+    """Draw every figure that a result has the data for.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+
+    Returns
+    -------
+    list of Drawn
+        The same bytes for the same result.
+    """
+    facts, drawn = Facts(result), []
+    with style.styled():
+        for name, plot in PLOTS.items():
+            figure = plot(facts)
+            if figure is not None:
+                title, text = _words(facts)[name]
+                caption = f"{text} {_numbers(facts, name)} {NOTICE}"
+                drawn.append(Drawn(name, title, caption, style.write_svg(figure), style.write_png(figure)))
+    return drawn
+
+
+def draw_figure(result: xr.DataTree, name: str) -> Figure | None:
+    """Draw one figure by name (see `PLOTS`); None if the result has no data for it."""
+    with style.styled():
+        return PLOTS[name](Facts(result))
+
+
+def _numbers(facts: Facts, name: str) -> str:
+    """The part of a caption that every figure has: size, seed, what an interval means, Monte Carlo error."""
+    attrs = facts.result.attrs
+    source = "prior draws, not calibrated" if facts.prior else "posterior draws"
+    text = f"{attrs['draws']} draws of the parameters ({source}), {attrs['patients']} patients for each draw and "
+    text += f"stratum, seed {attrs['seed']}. "
+    if name in ("risk_by_arm", "forest", "dose_risk"):
+        text += f"Intervals: equal-tailed, {facts.interval:.0%}, over draws. "
+    if name == "fans":
+        return text + "MCSE: not estimated for trajectories."
+    if name == "sensitivity":
+        return text + f"MCSE of a correlation near 0: {1 / np.sqrt(attrs['draws'] - 1):.2f}."
+    return f"{text}MCSE: {_mcse_range(facts, name)}."
+
+
+def _mcse_range(facts: Facts, name: str) -> str:
+    found, percent = facts.estimates, True
+    if name == "heatmap":
+        mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.strata[:-1])
+    elif name == "forest":
+        mcse = found["difference"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
+    elif name == "dose_risk":
+        data = facts.result["dose_risk"].to_dataset()
+        mcse = data["value"].sel(stat="mcse", outcome=facts.primary_levels())
+    elif name == "exposure":
+        names = [o for o in facts.outcomes if "_ratio_" in o]
+        mcse, percent = found["value"].sel(outcome=names, stat="mcse", stratum=facts.strata[:-1]), False
+    elif name == "peak_clock":
+        names = [o for o in facts.outcomes if o.startswith("peak_clock_")]
+        mcse = found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling)
+    elif name == "ranks":
+        mcse = (found["p_rank"] * (1 - found["p_rank"]) / facts.risk.sizes["draw"]) ** 0.5
+    else:
+        mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
+    if facts.primary not in facts.primary_levels() or not is_probability(facts.primary):
+        percent = percent and name in ("peak_clock", "ranks")
+    values = mcse.values[np.isfinite(mcse.values)]
+    low, high = (digits.error(float(x), percent=percent) for x in (values.min(), values.max()))
+    return f"{low} to {high}"
+
+
+def _words(facts: Facts) -> dict[str, tuple[str, str]]:
+    """Title and first words of the caption of every figure."""
+    what = short_outcome(facts, facts.primary)
+    arms = " and ".join(sensitivity_arms(facts))
+    return {
+        "risk_by_arm": (
+            "Risk by arm",
+            f"Risk of {what} by arm. Dot with bar: mean over draws ± MCSE; diamond: median; line: interval, ending in "
+            "an arrow where it leaves the axis. Where mean and median lie far apart, a few draws carry the mean.",
+        ),
+        "heatmap": (
+            "Risk by age and renal function",
+            f"Mean risk of {what}, in percent, by age band and eGFR category, one panel for each arm, one colour "
+            "scale. Hatched: the arm leaves out one of its drugs for all patients of the cell; orange corner: for "
+            "some. Cells print the digits that their MCSE supports, one at least.",
+        ),
+        "forest": (
+            "Difference to the reference arm",
+            f"Difference in risk of {what} to {facts.reference}, on the same patients; the axis is linear near 0, "
+            "logarithmic beyond. Filled dot: the interval excludes 0.",
+        ),
+        "ranks": (
+            "Ranks of the arms",
+            f"Probability over draws of each rank by risk of {what}, rank 1 the lowest, ties split; the number is the "
+            "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the stratum the drugs "
+            "they are about, since leaving a drug out wins this contest without treating anyone.",
+        ),
+        "dose_risk": (
+            "Risk against dose",
+            "Risk of each sedation level against the multiple of all doses of the arm. Line with dots: mean ± MCSE; "
+            "dotted: median; band: interval; cut off below the axis.",
+        ),
+        "fans": (
+            "Trajectories of the example patient",
+            "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of average "
+            "sensitivity: median, 50% and 90% of copies of the example patient, one for each draw, each with "
+            "deviations of its own. Dashed: thresholds of the levels (medians over draws).",
+        ),
+        "exposure": (
+            "Exposure",
+            "Mean Cmax and AUC over those of the typical reference patient under the reference arm (ratio 1), by eGFR "
+            "category, standardised over age, or by stratum where there are no categories. Patients of an arm that are "
+            "not given the drug count as 0; no dot: given to no one. "
+            "Intervals are in estimates.csv.",
+        ),
+        "peak_clock": (
+            "Time of day of the peak",
+            "Share of patients whose sedation drive peaks in each quarter of the day; diamond: share at night, 22:00 to "
+            "07:00. A bar ends early where some are given no drug.",
+        ),
+        "sensitivity": (
+            "What moves the risk",
+            f"Spearman rank correlation over draws between each population parameter and the population's risk of "
+            f"{what}, for {arms}; the {12} largest. Fixed parameters do not vary and cannot show.",
+        ),
+    }  # fmt: skip
