@@ -36,12 +36,12 @@ class Exposed(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One number per patient: its name, unit, meaning, and whether its mean is a probability."""
+    """One number per patient: its name, unit, meaning, and whether its mean is the risk of a level."""
 
     name: str
     unit: str
     label: str
-    probability: bool = False
+    risk: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,7 @@ class Auc(Spec):
 
 def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: float) -> list[Outcome]:
     window = window_name(within)
-    plain = [
-        Outcome(f"{name}_{d.name}_{window}", unit, f"{label} of {d.name}, 0 to {window}") for d in model.drugs
-    ]
+    plain = [Outcome(f"{name}_{d.name}_{window}", unit, f"{label} of {d.name}, 0 to {window}") for d in model.drugs]
     ratio = [
         Outcome(
             f"{name}_ratio_{d.name}_{window}",
@@ -197,7 +195,6 @@ class PeakClock(Spec):
                 f"peak_clock_{a:02}_{b:02}_{window}",
                 "1",
                 f"share of peaks of the drive between {a:02}:00 and {b:02}:00",
-                True,
             )
             for a, b in CLOCK_BINS
         ]

@@ -58,7 +58,7 @@ def run(
     Returns
     -------
     xarray.DataTree
-        ``Result``: groups ``estimates`` (see `vtrial.estimand.estimate`), ``risk`` (the mean of every outcome by
+        ``Result``: groups ``estimates`` (see `vtrial.estimand.estimate`), ``risk`` (the risk of each level by
         arm, stratum and draw), ``theta`` (the draws), ``examples``, ``dose_risk``; attributes hold the provenance.
 
     Examples
@@ -74,9 +74,7 @@ def run(
     reference = expose_reference(scenario, draws)
     strata = [stratum.name for stratum in scenario.population.strata]
     weight = np.array([stratum.weight for stratum in scenario.population.strata])
-    sums = Sums.empty(
-        len(scenario.arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws
-    )
+    sums = Sums.empty(len(scenario.arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
     total, done = len(strata) * scenario.draws * scenario.patients * len(scenario.arms), 0
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         waiting = [pool.submit(_treat, b, scenario, draws, reference, sums) for b in _blocks(scenario, block)]
@@ -115,9 +113,7 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
     cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
     exposed = _draws_of(reference, block.draws)
     names = [outcome.name for outcome in scenario.outcomes]
-    order = sorted(
-        range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference
-    )
+    order = sorted(range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference)
     compared: list[Any] = []
     for a in order:
         outcomes = simulate(scenario, cohort, scenario.arms[a], exposed).isel(stratum=0)
@@ -135,16 +131,15 @@ def _draws_of(exposure: Exposure, draws: slice) -> Exposure:
     return Exposure(exposure.grid, *(array[..., draws] for array in arrays))
 
 
-def _result(
-    scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: Sums, strata: list[str]
-) -> xr.DataTree:
+def _result(scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: Sums, strata: list[str]) -> xr.DataTree:
     found = scenario.population.strata
+    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
     risk = xr.Dataset(
-        {"mean": (("arm", "stratum", "outcome", "draw"), sums.mean)},
+        {"mean": (("arm", "stratum", "outcome", "draw"), sums.mean[:, :, risks])},
         {
             "arm": [arm.id for arm in scenario.arms],
             "stratum": strata,
-            "outcome": [outcome.name for outcome in scenario.outcomes],
+            "outcome": [scenario.outcomes[o].name for o in risks],
             "draw": draws["draw"],
             "row": ("stratum", [stratum.row or "" for stratum in found]),
             "column": ("stratum", [stratum.column or "" for stratum in found]),
@@ -165,7 +160,7 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
     asked = scenario.spec.dose_risk
     assert asked is not None
     reference = expose_reference(scenario, draws)
-    names = [outcome.name for outcome in scenario.outcomes if outcome.probability]
+    names = [outcome.name for outcome in scenario.outcomes if outcome.risk]
 
     def treat(stratum: str) -> list[list[Any]]:
         cohort = draw_patients(scenario, draws, strata=[stratum])
@@ -174,9 +169,7 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
         return [[reduce_patients(o[n].values, o[n].values)[:2] for n in names] for o in outcomes]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reduced = np.array(
-            list(pool.map(treat, asked.strata))
-        )  # stratum, multiple, outcome, mean or noise, draw
+        reduced = np.array(list(pool.map(treat, asked.strata)))  # stratum, multiple, outcome, mean or noise, draw
     stats = describe(reduced[:, :, :, 0], reduced[:, :, :, 1], scenario.spec.estimands.interval)
     return xr.Dataset(
         {"value": (("stratum", "multiple", "outcome", "stat"), stats)},
@@ -249,9 +242,7 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
             continue
         policy = scenario.policies.policies[name]
         strengths = scenario.policies.strengths.get(drug)
-        odd = (
-            unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
-        )
+        odd = unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
         drugs[drug] = {
             "id": name,
             "title": policy.title,
@@ -316,7 +307,5 @@ def load_result(path: Path | str) -> xr.DataTree:
         raise InputError([Problem(reason, file=path)]) from None
     missing = [name for name in ("estimates", "risk", "theta") if name not in result.children]
     if missing or "scenario_sha256" not in result.attrs:
-        raise InputError(
-            [Problem(f"not a result of vtrial: no {', '.join(missing) or 'provenance'}", file=path)]
-        )
+        raise InputError([Problem(f"not a result of vtrial: no {', '.join(missing) or 'provenance'}", file=path)])
     return result

@@ -28,9 +28,7 @@ SMALL = 1e-12
 
 
 @compiled
-def refine(
-    block, queue, pattern, patients, frame, count, grid_best, grid_step, on_drive, windows, out, out_time
-):
+def refine(block, queue, pattern, patients, frame, count, grid_best, grid_step, on_drive, windows, out, out_time):
     """Fill `out` and `out_time` (row, window, patient): rows are channels of the drive, or drugs' concentrations."""
     x, a, b = np.empty((3, pattern.sites[-1, 3]))
     series = np.empty((len(pattern.sites), 2, MOST_TERMS + 1))
@@ -45,9 +43,7 @@ def refine(
                     near = opens < at < frame.ends[w] and not _dosed(queue, i, at - 1, at + 1)
                     if near:
                         state_at(block, queue, pattern, i, at, x, a)
-                        near = _expand_around(
-                            block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift
-                        )
+                        near = _expand_around(block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift)
                     if near:
                         h = frame.h
                         best, time = _climb(
@@ -85,9 +81,7 @@ def _dosed(queue, i, first, last):
 
 
 @compiled
-def _search(
-    block, queue, pattern, patients, frame, i, on_drive, c, first, last, x, a, b, series, n, shift, best, time
-):
+def _search(block, queue, pattern, patients, frame, i, on_drive, c, first, last, x, a, b, series, n, shift, best, time):
     """Largest value within the steps from `first` up to `last`, cut where doses arrive."""
     state_at(block, queue, pattern, i, first, x, a)
     longest = LONGEST / block.q[:, i].max()  # a faster rate would make the series underflow: smaller pieces

@@ -141,9 +141,7 @@ def load_block(block, start, pattern, patients, h, scratch):
         for i in range(LANES):
             block.M[e, i] = patients.rates[e, block.who[i]]
     fastest(block.M, pattern.entries, owner, block.q)
-    propagators(
-        block.M, h, pattern.entries, pattern.products, owner, block.q, block.P, scratch[0], scratch[1]
-    )
+    propagators(block.M, h, pattern.entries, pattern.products, owner, block.q, block.P, scratch[0], scratch[1])
     for e in range(n_entry):  # from A to I + A / q, now that the propagators are done with A
         same = 1.0 if pattern.entries[e, 0] == pattern.entries[e, 1] else 0.0
         for i in range(LANES):
@@ -208,9 +206,7 @@ def _arrivals_of(queue, counting, d, i, block, pattern, patients, doses, frame):
             known = wait
             unit[:] = 0.0
             unit[depot] = 1.0
-            advance(
-                block.M, i, pattern.entries, pattern.spans[d], depot, past, block.q[d, i], wait, unit, a, b
-            )
+            advance(block.M, i, pattern.entries, pattern.spans[d], depot, past, block.q[d, i], wait, unit, a, b)
         queue.lane[place], queue.drug[place], queue.wait[place] = i, d, wait
         queue.amount[place] = doses.amt[j] * patients.F[d, p]
         for s in range(depot, past):

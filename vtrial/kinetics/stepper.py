@@ -53,9 +53,7 @@ class Grid:
         """
         steps = np.asarray(self.windows) / self.step
         if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
-            raise ValueError(
-                f"windows {self.windows} h are not increasing multiples of the step {self.step} h"
-            )
+            raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
         return np.round(steps).astype(np.int64)
 
 
@@ -154,7 +152,9 @@ def expose(
 
     Notes
     -----
-    The grid's maximum is refined between its neighbours to the maximum of the continuous trajectory.
+    The grid's maximum is refined between its neighbours to the maximum of the continuous trajectory. Where two
+    peaks of nearly the same height compete, the grid may pick the lower one: at a step of 0.5 h this changed the
+    maximum by more than 1e-6 in 0.4% of patients, and by 2% at most.
     """
     n = len(origin)
     rates = system.rates(par, n)
@@ -230,14 +230,10 @@ def _run(pattern, patients, doses, frame, kept, cmax_windows):
             kept.peak,
             kept.peak_time,
         )
-        refine(
-            block, queue, pattern, patients, frame, count, *conc, False, cmax_windows, kept.cmax, cmax_time
-        )
+        refine(block, queue, pattern, patients, frame, count, *conc, False, cmax_windows, kept.cmax, cmax_time)
 
 
-def _flatten(
-    doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array
-) -> scan.Doses:
+def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array) -> scan.Doses:
     """All regimens of all drugs in one list: `first` marks where each starts, `index` (drug, n) points into it."""
     index, times, amts, offset = [], [], [], 0
     for table, rows in doses:
@@ -246,9 +242,7 @@ def _flatten(
         amts += [np.asarray(amt, float) for _, amt in table]
         offset += len(table)
     first = np.cumsum([0] + [len(time) for time in times])
-    return scan.Doses(
-        np.stack(index), first, np.concatenate(times), np.concatenate(amts), np.asarray(origin, float)
-    )
+    return scan.Doses(np.stack(index), first, np.concatenate(times), np.concatenate(amts), np.asarray(origin, float))
 
 
 def _tables(sedation: Sedation) -> Array:
