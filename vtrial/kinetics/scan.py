@@ -213,45 +213,74 @@ def _arrivals_of(queue, counting, d, i, block, pattern, patients, doses, frame):
             queue.boost[place, s - depot] = queue.amount[place] * unit[s]
 
 
-@inlined
-def step(P, entries, sites, queue, k, x, y):
-    """One step of the whole block: y = P x plus the doses that arrived in step `k`."""
-    y[:] = 0.0
+@compiled
+def multiply(P, entries, x, y):
+    """Set y = P x for all lanes; rows of one array at a time, which is how the compiler vectorises it."""
+    before = -1
     for e in range(len(entries)):
-        row, col = entries[e, 0], entries[e, 1]
-        for i in range(LANES):
-            y[row, i] += P[e, i] * x[col, i]
+        row = entries[e, 0]
+        into, factor, seen = y[row], P[e], x[entries[e, 1]]
+        if row != before:
+            for i in range(LANES):
+                into[i] = factor[i] * seen[i]
+        else:
+            for i in range(LANES):
+                into[i] += factor[i] * seen[i]
+        before = row
+
+
+@inlined
+def add_doses(queue, sites, k, x):
+    """Add the doses that arrived in step `k`."""
     for j in range(queue.first[k], queue.first[k + 1]):
         depot, past, i = sites[queue.drug[j], 0], sites[queue.drug[j], 3], queue.lane[j]
         for s in range(depot, past):
-            y[s, i] += queue.boost[j, s - depot]
+            x[s, i] += queue.boost[j, s - depot]
 
 
-@inlined
-def combine(x, gain, alpha, scale, sites, out):
+@compiled
+def combine(x, gain, alpha, scale, sites, work, out):
     """Drive of each channel and lane from the effect-site amounts: A U / Tol."""
     n_channel, n_drug = out.shape[0], gain.shape[0]
-    if n_channel == n_drug and n_drug > 1:  # independent action: each drug on its own
-        for d in range(n_drug):
-            effect = sites[d, 2]
-            for i in range(LANES):
-                out[d, i] = gain[d, i] * x[effect, i] * scale[i]
-        return
-    for i in range(LANES):
-        total = product = 0.0
-        for d in range(n_drug):
-            total, product = accumulate(total, product, gain[d, i] * x[sites[d, 2], i])
-        out[0, i] = greco(total, product, alpha[i]) * scale[i]
+    total, product, combined = work[0], work[1], out[0]
+    total[:], product[:] = 0.0, 0.0
+    for d in range(n_drug):
+        potency, seen, own = gain[d], x[sites[d, 2]], out[d if n_channel > 1 else 0]
+        for i in range(LANES):
+            u = potency[i] * seen[i]
+            total[i], product[i] = accumulate(total[i], product[i], u)
+            own[i] = u * scale[i]  # independent action: each drug on its own
+    if n_channel == 1:
+        for i in range(LANES):
+            combined[i] = greco(total[i], product[i], alpha[i]) * scale[i]
 
 
-@inlined
+@compiled
 def keep_larger(value, t, best, when):
     """Running maximum and the step at which it was reached, per row and lane."""
     for c in range(value.shape[0]):
+        now, most, since = value[c], best[c], when[c]
         for i in range(LANES):
-            higher = value[c, i] > best[c, i]
-            best[c, i] = value[c, i] if higher else best[c, i]
-            when[c, i] = t if higher else when[c, i]
+            higher = now[i] > most[i]
+            most[i] = now[i] if higher else most[i]
+            since[i] = t if higher else since[i]
+
+
+@compiled
+def age(left, decay, fold, A, scale):
+    """Let tolerance grow by a step: `left` is 2^(-t / t_half), `scale` A / Tol."""
+    for i in range(LANES):
+        left[i] *= decay[i]
+        scale[i] = A[i] / tolerance(left[i], fold[i])
+
+
+@compiled
+def concentrate(x, clarity, sites, conc):
+    """Concentrations of each drug and lane."""
+    for d in range(conc.shape[0]):
+        into, per_V, amount = conc[d], clarity[d], x[sites[d, 1]]
+        for i in range(LANES):
+            into[i] = per_V[i] * amount[i]
 
 
 @inlined
@@ -278,7 +307,10 @@ def probabilities(value, bits, draw, frame, out):
 @compiled
 def scan(block, queue, pattern, patients, frame, kept, count):
     """Step a block over the whole grid, filling its grid maxima, bodies, times at level and tracks."""
-    n_drug, n_state, n_level = len(pattern.sites), pattern.sites[-1, 3], kept.time_at.shape[0]
+    # arrays are taken out of their records once: each access inside the loop would count references
+    entries, sites, P, who, states = pattern.entries, pattern.sites, block.P, block.who, block.states
+    h, ends, tracks = frame.h, frame.ends, kept.tracks
+    n_drug, n_state, n_level = len(sites), sites[-1, 3], kept.time_at.shape[0]
     x, y = np.zeros((2, n_state, LANES))
     gain, clarity, conc = np.empty((3, n_drug, LANES))
     value, best, when = np.empty((3, frame.n_channel, LANES))
@@ -286,45 +318,42 @@ def scan(block, queue, pattern, patients, frame, kept, count):
     bits = value.view(np.int64)
     now, before, spent = np.zeros((3, n_level, LANES))
     alpha, fold, decay, A = (
-        patients.alpha[block.who],
-        patients.fold[block.who],
-        patients.decay[block.who],
-        patients.A[block.who],
+        patients.alpha[who],
+        patients.fold[who],
+        patients.decay[who],
+        patients.A[who],
     )
-    draw = patients.draw[block.who]
-    left, scale = np.ones(LANES), np.empty(LANES)
+    draw = patients.draw[who]
+    left, scale, work = np.ones(LANES), np.empty(LANES), np.empty((2, LANES))
     for d in range(n_drug):
-        gain[d] = patients.per_C50[d][block.who]
-        clarity[d] = patients.per_V[d][block.who]
+        gain[d] = patients.per_C50[d][who]
+        clarity[d] = patients.per_V[d][who]
     best[:], when[:], top[:], top_when[:] = -1.0, 0.0, -1.0, 0.0
     w = 0
-    for k in range(frame.ends[-1]):
+    for k in range(ends[-1]):
         if k % CHECKPOINT == 0:
-            block.states[k // CHECKPOINT] = x
-        step(block.P, pattern.entries, pattern.sites, queue, k, x, y)
+            states[k // CHECKPOINT] = x
+        multiply(P, entries, x, y)
         x, y = y, x
-        for i in range(LANES):
-            left[i] *= decay[i]
-            scale[i] = A[i] / tolerance(left[i], fold[i])
-        combine(x, gain, alpha, scale, pattern.sites, value)
-        for d in range(n_drug):
-            for i in range(LANES):
-                conc[d, i] = clarity[d, i] * x[pattern.sites[d, 1], i]
+        add_doses(queue, sites, k, x)
+        age(left, decay, fold, A, scale)
+        combine(x, gain, alpha, scale, sites, work, value)
+        concentrate(x, clarity, sites, conc)
         keep_larger(value, k + 1.0, best, when)
         keep_larger(conc, k + 1.0, top, top_when)
         if n_level > 0:
             probabilities(value, bits, draw, frame, now)
             for level in range(n_level):
                 for i in range(LANES):
-                    spent[level, i] += 0.5 * frame.h * (before[level, i] + now[level, i])
+                    spent[level, i] += 0.5 * h * (before[level, i] + now[level, i])
                     before[level, i] = now[level, i]
-        if kept.tracks.shape[0] > 0:
-            _track(x, clarity, conc, value, pattern.sites, block.who, count, kept.tracks[k + 1])
-        if k + 1 == frame.ends[w]:
+        if tracks.shape[0] > 0:
+            _track(x, clarity, conc, value, sites, who, count, tracks[k + 1])
+        if k + 1 == ends[w]:
             block.best[:, w], block.best_step[:, w] = best, when
             block.top[:, w], block.top_step[:, w] = top, top_when
             best[:], top[:] = -1.0, -1.0
-            _close_window(x, spent, pattern.sites, block.who, count, w, kept)
+            _close_window(x, spent, sites, who, count, w, kept)
             w += 1
 
 
@@ -367,7 +396,7 @@ def tally_doses(queue, who, count, ends, arrived):
 
 @inlined
 def step_lane(block, queue, pattern, i, k, x, y):
-    """Step `k` of one lane, as `step` does it for all: y = P x plus doses; true if a dose arrived."""
+    """Step `k` of one lane, as `multiply` and `add_doses` do it for all: y = P x plus doses; true if a dose arrived."""
     y[:] = 0.0
     for e in range(len(pattern.entries)):
         y[pattern.entries[e, 0]] += block.P[e, i] * x[pattern.entries[e, 1]]

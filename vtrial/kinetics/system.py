@@ -25,7 +25,7 @@ class System:
     ----------
     drugs : tuple of Drug
     entries : ndarray of int, shape (entry, 2)
-        Row and column of each entry that can be non-zero in a power of A.
+        Row and column of each entry that can be non-zero in a power of A, row by row.
     products : ndarray of int, shape (product, 3)
         Entries (out, left, right) with out = left * right: the matrix product, spelled out.
     sites : ndarray of int, shape (drug, 4)
@@ -56,9 +56,8 @@ class System:
         for drug in drugs:
             body = range(first + 1, first + 1 + drug.compartments)
             effect, before = body[-1] + 1, len(entries)
-            entries += [(first, first)]
-            entries += [(row, first) for row in body] + [(row, col) for row in body for col in body]
-            entries += [(effect, col) for col in (first, *body, effect)]
+            seen = {first: [first], effect: [first, *body, effect]} | {row: [first, *body] for row in body}
+            entries += [(row, col) for row in range(first, effect + 1) for col in seen[row]]
             sites.append((first, first + 1, effect, effect + 1))
             spans.append((before, len(entries)))
             first = effect + 1
