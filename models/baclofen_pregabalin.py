@@ -23,9 +23,7 @@ from vtrial.model import Beta, Drug, Fixed, HalfNormal, LogNormal, Model, Normal
 
 LITRES_PER_HOUR = 0.06  # from mL/min
 NORMAL_GFR = 105.0  # mL/min, where the published omegas of clearance were estimated (pk 1.45)
-LEAST_OMEGA_CL = (
-    0.10  # floor of omega of clearance once the error of Cockcroft-Gault is taken out (sedation.yaml)
-)
+LEAST_OMEGA_CL = 0.10  # floor of omega of clearance once the error of Cockcroft-Gault is taken out (sedation.yaml)
 
 
 def typical(theta, cov):
@@ -45,8 +43,7 @@ def typical(theta, cov):
         "baclofen.F": theta["baclofen.F"],
         "baclofen.ke0": theta["baclofen.ke0"],
         "baclofen.C50": theta["baclofen.C50"],
-        "pregabalin.CL": (pregabalin_renal + theta["pregabalin.CL_nonrenal"])
-        * lean ** theta["pregabalin.IBW_on_CL"],
+        "pregabalin.CL": (pregabalin_renal + theta["pregabalin.CL_nonrenal"]) * lean ** theta["pregabalin.IBW_on_CL"],
         "pregabalin.V": theta["pregabalin.V"]
         * lean ** theta["pregabalin.IBW_on_V"]
         * (cov["BMI"] / 25.0) ** theta["pregabalin.BMI_on_V"]
@@ -84,9 +81,7 @@ def omega(theta):
         "baclofen.ka": theta["baclofen.omega_ka"],
         "baclofen.F": theta["baclofen.omega_F"],
         "baclofen.ke0": theta["baclofen.omega_ke0"],
-        "pregabalin.CL": clearance(
-            theta["pregabalin.omega_CL"], pregabalin_renal, theta["pregabalin.CL_nonrenal"]
-        ),
+        "pregabalin.CL": clearance(theta["pregabalin.omega_CL"], pregabalin_renal, theta["pregabalin.CL_nonrenal"]),
         "pregabalin.V": theta["pregabalin.omega_V"],
         "pregabalin.ka": theta["pregabalin.omega_ka"],
         "pregabalin.ke0": theta["pregabalin.omega_ke0"],

@@ -38,7 +38,7 @@ def test_windows_are_named_in_hours_to_three_days_and_in_days_beyond(hours, name
 def test_outcomes_are_named_after_level_window_and_estimator():
     assert [o.name for o in LEVEL.outcomes(MODEL)] == ["level1_24h", "level1_7d", "level3_24h", "level3_7d"]
     counted = LEVEL.model_copy(update={"estimator": "counting"})
-    assert [o.name for o in counted.outcomes(MODEL)][0] == "level1_24h_counted"
+    assert next(o.name for o in counted.outcomes(MODEL)) == "level1_24h_counted"
     assert [o.name for o in CMAX.outcomes(MODEL)] == [
         "cmax_baclofen_24h", "cmax_pregabalin_24h", "cmax_ratio_baclofen_24h", "cmax_ratio_pregabalin_24h",
     ]  # fmt: skip

@@ -79,7 +79,7 @@ def test_mcse_is_the_standard_deviation_of_the_estimate_over_repetitions():
     assert stats[:, MCSE].mean() / stats[:, MEAN].std(ddof=1) == pytest.approx(1.0, abs=0.04)
     truth = np.sqrt((tau**2 + sigma**2 / n) / draws)
     assert np.sqrt((stats[:, MCSE] ** 2).mean()) == pytest.approx(truth, rel=0.01)
-    # inner share: sigma^2/n over tau^2 + sigma^2/n = 0.4128; its mean over repetitions is (draws-1)/(draws-3) times that
+    # inner share: sigma^2/n over tau^2 + sigma^2/n = 0.4128; its mean over repetitions is 99/97 times that
     assert stats[:, SHARE].mean() == pytest.approx(0.1125 / 0.2725 * 99 / 97, rel=0.01)
 
 
@@ -89,6 +89,12 @@ def test_inner_share_is_one_when_parameters_are_certain_and_zero_without_patient
     mean, noise, _ = reduce_patients(y, y)
     assert describe(mean, noise, 0.95)[SHARE] == pytest.approx(1.0, abs=4 * np.sqrt(2 / 4000))
     assert describe(mean, np.zeros(4000), 0.95)[SHARE] == 0.0
+
+
+def test_one_draw_has_no_known_mcse_and_gives_no_warning():
+    stats = describe(np.array([0.3]), np.array([0.01]), 0.95)  # a scenario may ask for `draws: 1`
+    assert stats[:4].tolist() == [0.3] * 4
+    assert np.isnan(stats[MCSE])
 
 
 def test_one_value_in_all_draws_has_no_spread():
@@ -135,7 +141,7 @@ def test_ranks_count_how_often_an_arm_is_that_safe():
 
 
 def test_tied_arms_share_their_ranks():
-    found = estimates([[[1.0]], [[1.0]], [[2.0]], [[2.0]], [[2.0]]])["p_rank"].sel(stratum="s0", contest="all")
+    found = estimates([[[r] * 2] for r in (1.0, 1.0, 2.0, 2.0, 2.0)])["p_rank"].sel(stratum="s0", contest="all")
     third = 1 / 3
     truth = [[0.5, 0.5, 0, 0, 0]] * 2 + [[0, 0, third, third, third]] * 3
     assert found.values == pytest.approx(np.array(truth))

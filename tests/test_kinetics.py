@@ -4,6 +4,7 @@ Everything goes through the door `vtrial.kinetics`. Errors are relative to the l
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +57,9 @@ def people(*drugs, regimens=(TID,), n=1, rows=None, **par):
     return People(drugs, values, [(list(regimens), rows)] * len(drugs), n)
 
 
-def run(who, windows=(24.0,), *, step=0.5, trace=False, surface="loewe", r=(), omega=0.6, cmax_windows=None, **sedation):
+def run(
+    who, windows=(24.0,), *, step=0.5, trace=False, surface="loewe", r=(), omega=0.6, cmax_windows=None, **sedation
+):
     """Expose them, by default without age, interaction or tolerance: then the drive is sum Ce / C50."""
     given = {"A": 1.0, "alpha": 0.0, "tolerance_fold": 1.0, "tolerance_t_half": 24.0} | sedation
     given = {name: np.broadcast_to(np.asarray(value, float), who.n).copy() for name, value in given.items()}
@@ -94,7 +97,7 @@ def integrate(drug, par, dose_time, amt, times):
             x = solve_ivp(slope, (now, t), x, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
         if t in times:
             out.append(x[[1, 3]] / g["V"])
-        x = x + [g["F"] * np.asarray(amt)[arrive == t].sum(), 0, 0, 0]
+        x = x + np.array([g["F"] * np.asarray(amt)[arrive == t].sum(), 0, 0, 0])
         now = t
     return np.array(out).T
 
@@ -187,7 +190,9 @@ def test_any_rates_and_any_dose_times_against_the_closed_form(drug, rates, volum
     regimen = (np.sort([0.0, *times]), np.full(len(times) + 1, 10.0))
     who = people(drug, regimens=(regimen,), CL=k * V, V=V, V2=V2, Q=Q, ka=ka, ke0=ke0, tlag=tlag)
     # the closed form loses digits as rates approach each other: keep cases where it holds 1e-11
-    poles = [ka, ke0, k] if drug is ONE else [ka, ke0, *np.abs(np.linalg.eigvals([[-k - Q / V, Q / V2], [Q / V, -Q / V2]]))]
+    poles = (
+        [ka, ke0, k] if drug is ONE else [ka, ke0, *np.abs(np.linalg.eigvals([[-k - Q / V, Q / V2], [Q / V, -Q / V2]]))]
+    )
     gaps = [abs(a - b) / max(a, b) for i, a in enumerate(poles) for b in poles[:i]]
     if min(gaps) > 0.01:
         assert error_against(superposition, who, 24.0) < 1e-9
@@ -243,8 +248,8 @@ def patients_of_priors(n, seed=0):
         TWO, ONE, regimens=regimens, n=n, rows=np.arange(n) % 3,
         two_CL=wide(6, 0.6), two_V=wide(27, 0.3), two_Q=wide(10, 0.35), two_V2=wide(20, 0.25), two_ka=wide(2, 0.6),
         two_tlag=draw.uniform(0, 0.4, n), two_ke0=wide(0.8, 0.7), two_C50=wide(0.3, 0.5),
-        one_CL=wide(2, 0.6), one_V=wide(35, 0.1), one_ka=wide(8, 0.8), one_tlag=wide(0.24, 0.1), one_ke0=wide(0.45, 0.7),
-        one_C50=wide(0.3, 0.5),
+        one_CL=wide(2, 0.6), one_V=wide(35, 0.1), one_ka=wide(8, 0.8), one_tlag=wide(0.24, 0.1),
+        one_ke0=wide(0.45, 0.7), one_C50=wide(0.3, 0.5),
     )  # fmt: skip
 
 
@@ -338,7 +343,7 @@ def test_auc_is_the_integral_of_the_concentration():
             par, times, _amt = who.one(drug, i)
             for w, end in enumerate((24.0, 72.0)):
                 cuts = np.unique([0.0, end, *[t for t in times + par[f"{drug.name}.tlag"] if t < end]])
-                pieces = [np.linspace(a, b, 20_001) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+                pieces = [np.linspace(a, b, 20_001) for a, b in pairwise(cuts)]
                 area = sum(simpson(exact(who, i, t)[0][d], x=t) for t in pieces)
                 assert found.auc[d, w, i] == pytest.approx(area, rel=1e-7)
 
@@ -380,9 +385,10 @@ def test_time_at_level_approaches_the_integral_with_the_square_of_the_step():
     time = np.linspace(0, 24, 480_001)
     truth = simpson(level_probabilities(exact(who, 0, time)[1] / 0.3), x=time)
     errors = np.array([run(who, step=h, r=R, omega=OMEGA)[0].time_at[:, 0, 0] - truth for h in (2.0, 1.0, 0.5, 0.125)])
-    assert np.abs(errors[3]).max() < 24 * 6e-5 + 0.5 / 64
-    assert (np.abs(errors[1]) < np.abs(errors[0]) / 2 + 24 * 6e-5).all()
-    assert (np.abs(errors[2]) < np.abs(errors[1]) / 2 + 24 * 6e-5).all()
+    table = 24 * 6e-5
+    assert (np.abs(errors[1]) < np.abs(errors[0]) / 3 + table).all()  # a quarter, but for higher orders
+    assert (np.abs(errors[2]) < np.abs(errors[1]) / 3 + table).all()
+    assert np.abs(errors[3]).max() < table
 
 
 def test_no_drug_is_no_time_at_any_level_and_a_huge_drive_is_all_of_it():

@@ -49,7 +49,9 @@ SECONDARY = {f"pk:4.0{i}" for i in range(1, 8)} | {"pk:1.18", "pk:1.21"}
 def test_grade_is_no_stronger_than_its_weakest_row(param):
     grades = ["A2" if row in SECONDARY and ROWS[row] == "A" else ROWS[row] for row in param.rows]
     weakest = max(map(GRADES.index, grades), default=GRADES.index("B"))  # no row at all: assumed
-    assert GRADES.index(param.grade) >= weakest, f"{param.grade}, but rows are {dict(zip(param.rows, grades, strict=True))}"
+    assert GRADES.index(param.grade) >= weakest, (
+        f"{param.grade}, but rows are {dict(zip(param.rows, grades, strict=True))}"
+    )
 
 
 def test_rows_are_found_with_their_source():
@@ -310,7 +312,9 @@ def broken_posteriors():
     yield "few", posterior_of(draws=29), "fewer than 60 draws"
 
 
-@pytest.mark.parametrize(("data", "says"), [b[1:] for b in broken_posteriors()], ids=[b[0] for b in broken_posteriors()])
+@pytest.mark.parametrize(
+    ("data", "says"), [b[1:] for b in broken_posteriors()], ids=[b[0] for b in broken_posteriors()]
+)
 def test_unusable_posterior_is_an_input_error(tmp_path, data, says):
     path = written(tmp_path, data)
     with pytest.raises(InputError, match=re.escape(says)) as caught:
@@ -334,7 +338,7 @@ def test_posterior_that_breaks_the_ladder_is_an_input_error(tmp_path):
     # a posterior of another model may hold r_1 > r_2: level 1 would then be rarer than level 2
     data = posterior_of()
     data["r_1"][:] = 0.9
-    with pytest.raises(InputError, match="r_1|constraint"):
+    with pytest.raises(InputError, match=r"r_1|constraint"):
         draw_parameters(MODEL, 60, seed=1, posterior=written(tmp_path, data))
 
 

@@ -98,9 +98,7 @@ def test_arms_give_the_table(name, start):
         assert given[drug].treated.tolist() == [amount is not None for amount in expected]
         # 3 x 3.333 mg of the AJKD fractions are printed as 10 mg
         got = given[drug].total(0, 24)
-        assert got == pytest.approx(
-            [amount or 0 for amount in expected], abs=0.0011 if "AJKD" in name else 1e-9
-        )
+        assert got == pytest.approx([amount or 0 for amount in expected], abs=0.0011 if "AJKD" in name else 1e-9)
 
 
 def test_remaining_arms():
@@ -350,9 +348,7 @@ def test_every_patient_has_exactly_one_tier(policy, value, age):
     patients = metric(policy, [value], age)
     tier = int(policy.tier_of(patients)[0])
     inside = [
-        k
-        for k, t in enumerate(policy.renal.tiers)
-        if (t.low or 0) <= value and (t.high is None or value < t.high)
+        k for k, t in enumerate(policy.renal.tiers) if (t.low or 0) <= value and (t.high is None or value < t.high)
     ]
     assert inside == [tier]
     given = policy.regimens(patients, start=8.0, horizon=24.0)
@@ -579,9 +575,7 @@ def test_all_problems_of_all_files_at_once(tmp_path):
 
 def test_a_policy_in_two_files(tmp_path):
     (tmp_path / "y.yaml").write_text(GOOD)
-    assert re.search(
-        r"y\.yaml:3: policies\.ONE: the policy 'ONE' is also in x\.yaml", refused(tmp_path, GOOD)
-    )
+    assert re.search(r"y\.yaml:3: policies\.ONE: the policy 'ONE' is also in x\.yaml", refused(tmp_path, GOOD))
 
 
 def test_no_files(tmp_path):
@@ -623,9 +617,7 @@ def source():
 
 
 def rules(source):
-    return [
-        (rule, HOUSE.policies[rule["id"]]) for drug in ("baclofen", "pregabalin") for rule in source[drug]
-    ]
+    return [(rule, HOUSE.policies[rule["id"]]) for drug in ("baclofen", "pregabalin") for rule in source[drug]]
 
 
 def test_source_every_rule_and_arm_is_here(source):
@@ -683,9 +675,7 @@ def test_source_policies(source):
         age = rule.get("age", {})
         applies = (policy.applies.age_min, policy.applies.grade) if policy.applies else None
         assert applies == ((age["min"], age["evidence"]) if "min" in age else None)
-        assert (policy.elderly.grade if policy.elderly else None) == (
-            age["evidence"] if "rule" in age else None
-        )
+        assert (policy.elderly.grade if policy.elderly else None) == (age["evidence"] if "rule" in age else None)
         conditional = [(c.metric, c.low, c.high, c.age_min, c.max_daily) for c in policy.max_daily_if]
         keys = ("metric", "lo", "hi", "age_min", "max_daily_mg")
         assert conditional == [tuple(c[k] for k in keys) for c in rule.get("max_daily_mg_if", [])]
@@ -768,12 +758,8 @@ def test_source_dialysis(source):
     ours = HOUSE.policies["PGB_US_LABEL"].dialysis.supplements
     for table, key in zip(ours, ("supplement_after_4h_HD", "supplement_secondary_page"), strict=True):
         assert table.grade == theirs[key]["evidence"]
-        assert [list(row.supplement) for row in table.table] == [
-            row["supp_mg"] for row in theirs[key]["table"]
-        ]
-        assert [numbers(row.base) for row in table.table] == [
-            numbers(row["base"]) for row in theirs[key]["table"]
-        ]
+        assert [list(row.supplement) for row in table.table] == [row["supp_mg"] for row in theirs[key]["table"]]
+        assert [numbers(row.base) for row in table.table] == [numbers(row["base"]) for row in theirs[key]["table"]]
 
 
 def test_source_strengths(source):

@@ -241,25 +241,17 @@ def test_everybody_lies_inside_the_cell(standard, name):
 def test_standard_strata_have_labels_and_weights_of_the_population(standard):
     assert [s.name for s in standard.strata] == list(STANDARD)
     assert sum(s.weight for s in standard.strata) == pytest.approx(1, abs=1e-12)
-    assert {(s.row, s.column) for s in standard.strata} == {
-        (a, g) for a in AGE_BANDS for g in EGFR_CATEGORIES
-    }
+    assert {(s.row, s.column) for s in standard.strata} == {(a, g) for a in AGE_BANDS for g in EGFR_CATEGORIES}
     assert all(s.weight > 0 for s in standard.strata)
-    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw(
-        "everyone", 1, range(1), range(10**6)
-    )
+    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw("everyone", 1, range(1), range(10**6))
     for stratum in standard.strata:
         share = 1 - sources.outside(whole, STANDARD[stratum.name].ranges()).mean()
-        assert share == pytest.approx(stratum.weight, abs=4 * (stratum.weight / 1e6) ** 0.5 + 1e-6), (
-            stratum.name
-        )
+        assert share == pytest.approx(stratum.weight, abs=4 * (stratum.weight / 1e6) ** 0.5 + 1e-6), stratum.name
 
 
 def test_a_cell_is_the_population_cut_to_it(standard):
     """The truncated sampler against its oracle: drawing everybody and throwing away who is outside."""
-    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw(
-        "everyone", 5, range(4), range(10**6)
-    )
+    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw("everyone", 5, range(4), range(10**6))
     for name in ("75-84 G3b", "65-74 G4"):
         keep = ~sources.outside(whole, STANDARD[name].ranges())
         cell = standard.draw(name, 6, range(1), range(200_000))
@@ -331,15 +323,11 @@ def test_a_mix_of_sexes_asked_for_is_kept(ranges):
     mix = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": [item]}))
     assert mix.draw("mix", 1, range(10), range(10_000))["SEX"].mean() == pytest.approx(0.3, abs=0.006)
     # within a sex, the same people as without the mix
-    plain = resolve(
-        PopulationSpec.model_validate({"model": "us_adults", "strata": [item | {"female": None}]})
-    )
+    plain = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": [item | {"female": None}]}))
     a, b = (population.draw("mix", 1, range(10), range(10_000)) for population in (mix, plain))
     for sex in (0, 1):
         found = [people["WT"][people["SEX"] == sex] for people in (a, b)]
-        assert found[0].mean() == pytest.approx(
-            found[1].mean(), abs=5 * found[1].std() / len(found[1]) ** 0.5
-        )
+        assert found[0].mean() == pytest.approx(found[1].mean(), abs=5 * found[1].std() / len(found[1]) ** 0.5)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -350,9 +338,7 @@ def test_narrowing_cuts_off_nobody(name):
     people = derive(fill(cell_of(t, (18, 200)), *u))
     for ends in ((-np.inf, 30.0), (30.0, 50.0), (80.0, np.inf)):
         ranges = {name: ends, "WT": (60.0, 100.0)}
-        rows = np.where(people["SEX"] == 1, people["AGE"] - 18, people["AGE"] - 18 + len(t.age) // 2).astype(
-            int
-        )
+        rows = np.where(people["SEX"] == 1, people["AGE"] - 18, people["AGE"] - 18 + len(t.age) // 2).astype(int)
         allowed = creatinine_ends(t, ranges)[rows]
         cut = (np.log(people["SCR"]) < allowed[..., 0]) | (np.log(people["SCR"]) > allowed[..., 1])
         assert not (cut & ~sources.outside(people, ranges)).any()
@@ -379,9 +365,7 @@ def test_a_creatinine_range_may_be_in_umol():
 
 def test_cell_probabilities_add_up():
     t = tables_of("us_adults")
-    parts = [
-        cell_of(t, ages, egfr).probability for ages in AGE_BANDS.values() for egfr in EGFR_CATEGORIES.values()
-    ]
+    parts = [cell_of(t, ages, egfr).probability for ages in AGE_BANDS.values() for egfr in EGFR_CATEGORIES.values()]
     assert sum(parts) == pytest.approx(1, abs=1e-12)
     assert cell_of(t, (120, 130)).probability == 0
     assert cell_of(t, (18, 50), (0, 3.9)).probability == 0
@@ -504,8 +488,7 @@ STRICT = [
     ("{patient: {age: 68 year, sex: X, height: 1 m}}", ["F, M", "'weight' is missing", "'scr' is missing"]),
     ("{patient: {age: 7 year, sex: F, height: 1.5 m, weight: 60 kg, scr: 1 mg/dL}}", ["at least 18 year"]),
     (
-        "{bootstrap: {csv: a, columns: {AGE: a, SEX: a, WT: a, HT: a, SCR: a}, "
-        "jitter: {WT: x%, HT: 1 kg, SCR: 60%}}}",
+        "{bootstrap: {csv: a, columns: {AGE: a, SEX: a, WT: a, HT: a, SCR: a}, jitter: {WT: x%, HT: 1 kg, SCR: 60%}}}",
         ["'x%' is not a percentage", "'kg' has another dimension", "at most 50%"],
     ),
 ]

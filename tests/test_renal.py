@@ -27,9 +27,7 @@ INDEX = {
 
 
 def index(scr):
-    return derive(
-        {"AGE": np.array(68.0), "SEX": np.array(1), "HT": np.array(154.0), "WT": np.array(65.0), "SCR": scr}
-    )
+    return derive({"AGE": np.array(68.0), "SEX": np.array(1), "HT": np.array(154.0), "WT": np.array(65.0), "SCR": scr})
 
 
 @pytest.mark.parametrize("name", INDEX)
@@ -87,9 +85,7 @@ def test_clearance_falls_with_creatinine_and_age(scr, more, age, female):
     def metrics(scr, age):
         people = {"AGE": age, "SEX": female, "HT": 165.0, "WT": 80.0, "SCR": scr}
         found = derive({name: np.array(float(value)) for name, value in people.items()})
-        return [
-            found[name] for name in ("EGFR", "EGFR_2009", "MDRD", "EGFR_ABS", "CRCL", "CRCL_IBW", "CRCL_ADJ")
-        ]
+        return [found[name] for name in ("EGFR", "EGFR_2009", "MDRD", "EGFR_ABS", "CRCL", "CRCL_IBW", "CRCL_ADJ")]
 
     now, worse, older = metrics(scr, age), metrics(scr * more, age), metrics(scr, age + 1)
     assert all(b < a for a, b in zip(now, worse, strict=True))
@@ -99,8 +95,7 @@ def test_clearance_falls_with_creatinine_and_age(scr, more, age, female):
 def test_derive_keeps_what_was_given_and_adds_every_covariate():
     shape = (3, 4)
     given = {
-        name: np.full(shape, value)
-        for name, value in zip(("AGE", "SEX", "HT", "WT"), (60, 0, 175, 80), strict=True)
+        name: np.full(shape, value) for name, value in zip(("AGE", "SEX", "HT", "WT"), (60, 0, 175, 80), strict=True)
     }
     given |= {"SCR": np.linspace(0.5, 8, 12).reshape(shape), "extra": np.zeros(shape)}
     found = derive(given)

@@ -108,7 +108,9 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
 @guarded
 def run(
     scenario: ScenarioFile,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write; default reports/NAME.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write; default reports/NAME.")
+    ] = None,
     posterior: Annotated[
         Path | None, typer.Option(help="Draws of the parameters (netCDF, ArviZ); default: the model's priors.")
     ] = None,
@@ -143,7 +145,9 @@ def run(
 @guarded
 def report(
     result: Annotated[Path, typer.Argument(help="A result file, result.nc.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write; default: the result's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write; default: the result's.")
+    ] = None,
 ) -> None:
     """Write the report of a result again: a report is a function of its result and nothing else."""
     from vtrial.report import write_report
@@ -218,6 +222,7 @@ def _read_clock(given: str) -> float:
 
 def _read_patient(text: str) -> dict[str, Any]:
     """Covariates of a patient written on one line."""
+    import numpy as np
     from pydantic import ValidationError
 
     from vtrial.population.renal import derive
@@ -234,7 +239,7 @@ def _read_patient(text: str) -> dict[str, Any]:
     except ValidationError as error:
         raise InputError([f"--patient: {detail['loc'][0]}: {detail['msg']}" for detail in error.errors()]) from None
     covariates = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
-    return derive({name: [value] for name, value in (covariates | {"SCR": patient.scr}).items()})
+    return derive({name: np.array([value]) for name, value in (covariates | {"SCR": patient.scr}).items()})
 
 
 def _first_day(policy: Any, covariates: dict[str, Any], start: float) -> str:
@@ -279,7 +284,9 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make.", show_def
 @app.command("fit-population")
 @guarded
 def fit_population(
-    csv: Annotated[Path, typer.Argument(help="Adults with survey weights, as in models/population.", show_default=False)],
+    csv: Annotated[
+        Path, typer.Argument(help="Adults with survey weights, as in models/population.", show_default=False)
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Covariate model to write.")],
 ) -> None:
     """Fit the covariate model of a virtual population to survey rows, and hold it against them."""

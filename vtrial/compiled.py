@@ -30,11 +30,16 @@ def compiled[F: Callable](function: F) -> F:
     configured = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     numba.config.CACHE_DIR = configured or _folder()  # type: ignore[attr-defined]
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[return-value]
     finally:
         numba.config.CACHE_DIR = configured  # type: ignore[attr-defined]
 
 
 def inlined[F: Callable](function: F) -> F:
-    """Compile a short function into its callers, to spare the passing of arrays; `function.py_func` is the original."""
-    return numba.njit(nogil=True, forceinline=True)(function)
+    """Compile a short function into its callers, to spare the passing of arrays."""
+    return numba.njit(nogil=True, forceinline=True)(function)  # type: ignore[return-value]
+
+
+def plain[F: Callable](function: F) -> F:
+    """Return the Python function behind a compiled one: the same equation, for arrays of any kind."""
+    return function.py_func  # type: ignore[attr-defined]

@@ -90,7 +90,8 @@ class Sums:
     def empty(cls, arms: int, strata: int, outcomes: int, drugs: int, draws: int) -> Sums:
         """Allocate for a run."""
         shape = (arms, strata, outcomes, draws)
-        return cls(*(np.full(shape, np.nan) for _ in range(3)), np.full((arms, strata, drugs, draws), np.nan))
+        mean, noise, paired = (np.full(shape, np.nan) for _ in range(3))
+        return cls(mean, noise, paired, np.full((arms, strata, drugs, draws), np.nan))
 
 
 def reduce_patients(values: Array, reference: Array) -> tuple[Array, Array, Array]:
@@ -203,9 +204,7 @@ def estimate(
         "label": ("outcome", [outcome.label for outcome in outcomes]),
         "weight": ("stratum", [*weight, 1.0]),
     }  # fmt: skip
-    return xr.Dataset(
-        data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary}
-    )
+    return xr.Dataset(data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary})
 
 
 def describe(value: Array, noise: Array, interval: float) -> Array:
@@ -241,14 +240,14 @@ def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
     return np.where(known[..., None], stats, np.nan)
 
 
-def _treating(treated: Array) -> Array:
+def _treating(treated: Array) -> NDArray[np.bool_]:
     """Arms (arm, stratum) that give all patients each drug that the arm gives to anyone anywhere."""
     given = treated.mean(-1)
     about = given.max(1, keepdims=True) > 0
     return np.all((given > 1 - 1e-12) | ~about, axis=-1)
 
 
-def _ranks(risk: Array, eligible: Array) -> Array:
+def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> Array:
     """Probability (arm, stratum, rank) over draws that an arm has a rank, 1 the lowest risk; ties share ranks."""
     arms, strata, _ = risk.shape
     ranks = np.zeros((arms, strata, arms))
@@ -266,9 +265,7 @@ def failed(accept: tuple[Accept, ...], estimates: xr.Dataset) -> list[str]:
     """Conditions that a result does not meet, in words."""
     lines = []
     for limit in accept:
-        cell = estimates["value"].sel(
-            arm=limit.arm, stratum=limit.stratum, outcome=limit.outcome, stat=limit.stat
-        )
+        cell = estimates["value"].sel(arm=limit.arm, stratum=limit.stratum, outcome=limit.outcome, stat=limit.stat)
         if not float(cell) < limit.below:
             what = f"{limit.stat} of {limit.outcome}, {limit.arm}, {limit.stratum}"
             lines.append(f"{what}: {float(cell):.3g} is not below {limit.below:g}")

@@ -257,9 +257,7 @@ def individual(model: Model, theta: Values, cov: Values, z: Values) -> dict[str,
     omega = model.omega(theta)
     gfr = _deviate(cov["CRCL"], "GFR", omega, z, model.logit)
     typical = model.typical(theta, {**cov, "GFR": gfr})
-    return {"GFR": gfr} | {
-        name: _deviate(value, name, omega, z, model.logit) for name, value in typical.items()
-    }
+    return {"GFR": gfr} | {name: _deviate(value, name, omega, z, model.logit) for name, value in typical.items()}
 
 
 def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[str, ...]) -> Any:
@@ -322,9 +320,7 @@ def _dry_run(model: Model) -> list[str]:
     given = individual(model, theta, cov, dict.fromkeys(omega, np.float64(0.0)))
     wanted = {name for drug in model.drugs for name in drug.parameters} | {"A"}
     problems = [f"typical() gives no '{name}'" for name in sorted(wanted - set(given))]
-    problems += [
-        f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))
-    ]
+    problems += [f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))]
     problems += [f"'{name}' is not finite" for name in sorted(given) if not np.all(np.isfinite(given[name]))]
     return problems
 
@@ -359,15 +355,13 @@ def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
         for name in sorted(wanted):
             if name not in rows:
                 problems.append(
-                    Problem(
-                        f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=document.file
-                    )
+                    Problem(f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=document.file)
                 )
                 continue
             row = rows[name]
-            found[f"{prefix}:{name}"] = {
-                key: str(row[key]) for key in ("quantity", "value", "unit", "source")
-            } | {"grade": row["confidence"]}
+            found[f"{prefix}:{name}"] = {key: str(row[key]) for key in ("quantity", "value", "unit", "source")} | {
+                "grade": row["confidence"]
+            }
     if problems:
         raise InputError(problems)
     return found
@@ -428,9 +422,7 @@ def draw_parameters(
         theta, source = _read_posterior(model, draws, Path(posterior)), f"posterior {Path(posterior).name}"
     else:
         theta, source = (
-            _draw_prior(
-                model, draws, lambda n, a: uniforms(key(seed, "theta", n), range(draws), attempt=a)[:, 0], fix
-            ),
+            _draw_prior(model, draws, lambda n, a: uniforms(key(seed, "theta", n), range(draws), attempt=a)[:, 0], fix),
             "prior",
         )
     theta |= {name: np.full(draws, float(value)) for name, value in fix.items()}
@@ -460,9 +452,7 @@ def _draw_prior(
         again = attempt(number)
         theta = {name: np.where(broken, again[name], value) for name, value in theta.items()}
     raise InputError(
-        [
-            f"fix: no draw of the prior satisfies the constraint of {model.name}: the fixed values contradict it"
-        ]
+        [f"fix: no draw of the prior satisfies the constraint of {model.name}: the fixed values contradict it"]
     )
 
 
@@ -484,9 +474,7 @@ def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
         elif values is None:
             theta[param.name] = param.prior.quantile(np.full(draws, 0.5))
         elif values.ndim != 1 or len(values) < draws:
-            problems.append(
-                Problem(f"'{param.name}' has shape {values.shape}, fewer than {draws} draws", file=path)
-            )
+            problems.append(Problem(f"'{param.name}' has shape {values.shape}, fewer than {draws} draws", file=path))
         elif not np.isfinite(values[:draws]).all():
             problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
         else:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from vtrial.compiled import inlined
+from vtrial.compiled import inlined, plain
 from vtrial.model import Surface
 
 
@@ -64,8 +64,8 @@ def drive(contributions: Sequence[Any], surface: Surface, alpha: Any) -> list[An
         return list(contributions)
     total, product = 0.0, 0.0
     for u in contributions:
-        total, product = accumulate.py_func(total, product, u)
-    return [greco.py_func(total, product, alpha if surface == "greco" else 0.0)]
+        total, product = plain(accumulate)(total, product, u)
+    return [plain(greco)(total, product, alpha if surface == "greco" else 0.0)]
 
 
 def level_probability(peaks: Sequence[Any], r: Any, omega_S: Any) -> Any:

@@ -79,9 +79,7 @@ def _philox(out, key0, key1, first_draw, first_patient, attempt):
             out[d, p] = x0 if lane == 0 else x1 if lane == 1 else x2 if lane == 2 else x3
 
 
-def bits(
-    stream: tuple[int, int], draws: range, patients: range = range(1), *, attempt: int = 0
-) -> NDArray[np.uint64]:
+def bits(stream: tuple[int, int], draws: range, patients: range = range(1), *, attempt: int = 0) -> NDArray[np.uint64]:
     """Draw 64 random bits for each draw and patient.
 
     Parameters
@@ -118,7 +116,7 @@ def uniforms(
     True
     """
     # the upper 53 bits, centred in their cell, so that the inverse of any distribution is finite
-    return ((bits(stream, draws, patients, attempt=attempt) >> np.uint64(11)) + 0.5) * 2.0**-53
+    return ((bits(stream, draws, patients, attempt=attempt) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def normals(stream: tuple[int, int], draws: range, patients: range = range(1)) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from vtrial.spec import (
     Spec,
     Where,
     choose,
+    in_order,
     magnitude,
     nearest,
     parse,
@@ -140,6 +141,7 @@ class Scenario:
     population : Population
     fix : dict
         Fixed parameters in the units of the model.
+    size : {"full", "small"}
     draws, patients : int
         Size of the Monte Carlo.
     file, text, sha256
@@ -152,6 +154,7 @@ class Scenario:
     arms: tuple[Arm, ...]
     population: Population
     fix: dict[str, float]
+    size: str
     draws: int
     patients: int
     file: Path
@@ -216,18 +219,16 @@ def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") 
         arm._id = name
     model = load_model(spec.model.name)
     population, found = _resolved(spec, document)
-    found += [
-        document.problem(where, text) for where, text in _check(spec, model, policies, population, size)
-    ]
+    found += [document.problem(where, text) for where, text in _check(spec, model, policies, population, size)]
     if found or population is None:
-        raise InputError(sorted(found, key=lambda problem: problem.line or 0))
+        raise InputError(in_order(found))
     chosen = spec.simulation.small if size == "small" and spec.simulation.small else spec.simulation
     return Scenario(
         spec, model, policies,
         arms=tuple(spec.treatment.define.get(name) or policies.arms[name] for name in spec.treatment.arms),
         population=population,
         fix={name: _fixed(value, model.param(name).unit) for name, value in spec.model.fix.items()},
-        draws=chosen.draws, patients=chosen.patients,
+        size=size, draws=chosen.draws, patients=chosen.patients,
         file=Path(path), text=document.text, sha256=hashlib.sha256(document.text.encode()).hexdigest(),
     )  # fmt: skip
 
@@ -242,9 +243,7 @@ def _resolved(spec: ScenarioSpec, document: Document) -> tuple[Population | None
 def _fixed(value: float | str, unit: str) -> float:
     if unit == "1":
         if isinstance(value, str):
-            raise PydanticCustomError(
-                "fix", "{text}", {"text": f"given '{value}': a plain number is due here"}
-            )
+            raise PydanticCustomError("fix", "{text}", {"text": f"given '{value}': a plain number is due here"})
         return float(value)
     return magnitude(value, unit)
 
@@ -336,17 +335,12 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
         return
     strata = [s.name for s in population.strata] if population else None
     uses: list[tuple[Where, str]] = [(("estimands", "primary"), spec.estimands.primary)]
-    uses += [
-        (("estimands", "limits", i, "outcome"), limit.outcome)
-        for i, limit in enumerate(spec.estimands.limits)
-    ]
+    uses += [(("estimands", "limits", i, "outcome"), limit.outcome) for i, limit in enumerate(spec.estimands.limits)]
     uses += [(("accept", i, "outcome"), accept.outcome) for i, accept in enumerate(spec.accept)]
     for where, name in uses:
         if name not in names:
             yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
-    cells: list[tuple[Where, str]] = [
-        (("accept", i, "stratum"), a.stratum) for i, a in enumerate(spec.accept)
-    ]
+    cells: list[tuple[Where, str]] = [(("accept", i, "stratum"), a.stratum) for i, a in enumerate(spec.accept)]
     if spec.dose_risk:
         cells += [(("dose_risk", "strata", i), name) for i, name in enumerate(spec.dose_risk.strata)]
     for where, name in cells:

@@ -75,9 +75,7 @@ def draw_patients(
         people["FED"] = np.full_like(people["AGE"], float(scenario.spec.model.food == "fed"))
         z = _deviations(scenario, theta, name, span, count)
         own = individual(scenario.model, theta, people, z)
-        sensitivity = [
-            normals(key(seed, "sensitivity", name, drug), span, range(count)) for drug in scenario.drugs
-        ]
+        sensitivity = [normals(key(seed, "sensitivity", name, drug), span, range(count)) for drug in scenario.drugs]
         every = {n: np.broadcast_to(v, (len(span), count)) for n, v in {**people, **own}.items()}
         variables = {n: (("draw", "patient"), v, _attributes(n)) for n, v in every.items()}
         parts.append(xr.Dataset(variables | {"z": (("channel", "draw", "patient"), np.stack(sensitivity))}))
@@ -163,21 +161,26 @@ def simulate(
     sizes = cohort.sizes
     given = _regimens(scenario, arm, cohort)
     exposure, origin, _ = _expose(scenario, cohort, given, multiple=multiple)
+    z = cohort["z"].transpose("channel", "stratum", "draw", "patient").values
     values: dict[str, Any] = {}
     for s in range(sizes["stratum"]):  # endpoints see one stratum at a time: (draw, patient)
         part = slice(s * sizes["draw"] * sizes["patient"], (s + 1) * sizes["draw"] * sizes["patient"])
         seen = endpoint.Seen(
-            _part(exposure, part), reference, scenario.windows, (sizes["draw"], sizes["patient"]),
-            _levels(scenario, cohort), cohort["omega_S"].values, list(cohort["z"].transpose("channel", "stratum", "draw", "patient").values[:, s]),
-            scenario.spec.treatment.start + origin[part],
-        )  # fmt: skip
+            exposure=_part(exposure, part),
+            reference=reference,
+            windows=scenario.windows,
+            shape=(sizes["draw"], sizes["patient"]),
+            r=_levels(scenario, cohort),
+            omega_S=cohort["omega_S"].values,
+            z=list(z[:, s]),
+            clock=scenario.spec.treatment.start + origin[part],
+        )
         for name, value in endpoint.evaluate(scenario.spec.endpoints, scenario.model, seen).items():
             values.setdefault(name, []).append(value)
     dims = ("stratum", "draw", "patient")
     treated = np.stack([given[drug].treated for drug in scenario.drugs], -1)
     outcomes = xr.Dataset(
-        {name: (dims, np.stack(value)) for name, value in values.items()}
-        | {"treated": ((*dims, "drug"), treated)},
+        {name: (dims, np.stack(value)) for name, value in values.items()} | {"treated": ((*dims, "drug"), treated)},
         {"stratum": cohort["stratum"], "draw": cohort["draw"], "drug": scenario.drugs},
         {"arm": arm.id},
     )
@@ -232,13 +235,8 @@ def _expose(
         values = values if values.ndim == 3 else np.broadcast_to(values[None, :, None], whole)
         return np.ascontiguousarray(values).reshape(n)
 
-    doses = [
-        ([(r.time, r.amt * multiple) for r in given[d].table], given[d].index.reshape(n))
-        for d in scenario.drugs
-    ]
-    first = [
-        np.array([time[0] if len(time) else np.inf for time, _ in table])[index] for table, index in doses
-    ]
+    doses = [([(r.time, r.amt * multiple) for r in given[d].table], given[d].index.reshape(n)) for d in scenario.drugs]
+    first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[index] for table, index in doses]
     origin = np.min(first, axis=0)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     timed = endpoint.levels_timed(scenario.spec.endpoints)

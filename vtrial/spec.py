@@ -23,9 +23,7 @@ type Where = tuple[str | int, ...]
 class Spec(BaseModel):
     """Base of everything read from YAML: immutable, and no key beyond the declared ones."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,13 @@ class InputError(Exception):
     """
 
     def __init__(self, problems: Iterable[Problem | str]):
-        self.problems = [Problem(p) if isinstance(p, str) else p for p in problems]
+        self.problems: list[Problem] = [Problem(p) if isinstance(p, str) else p for p in problems]
         super().__init__("\n".join(str(p) for p in self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort problems of one file by line."""
+    return sorted(problems, key=lambda problem: problem.line or 0)
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
@@ -72,9 +75,7 @@ def choose(given: str, allowed: Iterable[str], what: str) -> str:
     """Return `given` if it is one of `allowed`; otherwise raise a spec error with the nearest match."""
     allowed = list(allowed)
     if given not in allowed:
-        raise PydanticCustomError(
-            "choice", "{text}", {"text": f"unknown {what} '{given}'; {nearest(given, allowed)}"}
-        )
+        raise PydanticCustomError("choice", "{text}", {"text": f"unknown {what} '{given}'; {nearest(given, allowed)}"})
     return given
 
 
@@ -185,9 +186,7 @@ def _clock(given: Any) -> float:
 
 type Amount = Annotated[float, Quantity("mg", above=0)]
 type Duration = Annotated[float, Quantity("h", above=0)]
-type Clock = Annotated[
-    float, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": r"^\d?\d:\d\d$"})
-]
+type Clock = Annotated[float, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": r"^\d?\d:\d\d$"})]
 """Hours after midnight, written ``"14:00"``."""
 
 
@@ -255,9 +254,7 @@ def _plain(node: Any, where: Where, lines: dict[Where, int], problems: list[Prob
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in data:
                 first = lines[(*where, key)]
-                problems.append(
-                    Problem(f"duplicate key '{key}', first given in line {first}", where, file, line)
-                )
+                problems.append(Problem(f"duplicate key '{key}', first given in line {first}", where, file, line))
                 continue
             lines[(*where, key)] = line
             data[key] = _plain(value_node, (*where, key), lines, problems, file)
@@ -278,9 +275,7 @@ def _scalar(node: Any) -> Any:
     return node.value
 
 
-def parse[S: Spec](
-    spec: type[S], document: Document, *, at: Where = (), context: dict[str, Any] | None = None
-) -> S:
+def parse[S: Spec](spec: type[S], document: Document, *, at: Where = (), context: dict[str, Any] | None = None) -> S:
     """Turn the part of a document at the keys `at` into a spec, or report everything that is wrong.
 
     Raises
@@ -295,7 +290,7 @@ def parse[S: Spec](
         return spec.model_validate(data, context=context)
     except ValidationError as error:
         problems = [_explain(spec, document, at, detail) for detail in error.errors()]
-        raise InputError(sorted(problems, key=lambda p: p.line or 0)) from None
+        raise InputError(in_order(problems)) from None
 
 
 def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Problem:
@@ -309,9 +304,7 @@ def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Pr
     match detail["type"]:
         case "extra_forbidden":
             allowed = _allowed_keys(spec, detail["loc"][:-1])
-            message = (
-                f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
-            )
+            message = f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
         case "missing":
             message = f"the key '{where[-1]}' is missing"
         case "literal_error" | "enum":

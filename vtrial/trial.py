@@ -143,6 +143,7 @@ def _result(scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: 
             "draw": draws["draw"],
             "row": ("stratum", [stratum.row or "" for stratum in found]),
             "column": ("stratum", [stratum.column or "" for stratum in found]),
+            "dialysis": ("stratum", [stratum.dialysis for stratum in found]),
         },
     )
     groups = {"/estimates": estimates, "/risk": risk, "/theta": draws}
@@ -212,6 +213,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "food": spec.model.food,
         "fixed": json.dumps(scenario.fix),
         "seed": spec.simulation.seed,
+        "size": scenario.size,
         "draws": scenario.draws,
         "patients": scenario.patients,
         "step": spec.simulation.step,

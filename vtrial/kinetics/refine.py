@@ -74,10 +74,10 @@ def refine(block, queue, pattern, patients, frame, count, grid_best, grid_step, 
 @inlined
 def _dosed(queue, i, first, last):
     """Whether a dose of lane `i` arrives in the steps from `first` up to `last`."""
+    found = False
     for j in range(queue.first[first], queue.first[last]):
-        if queue.lane[j] == i:
-            return True
-    return False
+        found |= queue.lane[j] == i
+    return found
 
 
 @compiled

@@ -47,9 +47,9 @@ class Patients(NamedTuple):
 
 
 class Doses(NamedTuple):
-    """Regimens of all drugs, one after the other; `index` (drug, patient) names the patient's own."""
+    """Regimens of all drugs, one after the other; `regimen` (drug, patient) names the patient's own."""
 
-    index: Index
+    regimen: Index
     first: Index
     time: Array
     amt: Array
@@ -156,7 +156,7 @@ def queue_doses(block, pattern, patients, doses, frame):
     for d in range(n_drug):
         widest = max(widest, pattern.sites[d, 3] - pattern.sites[d, 0])
         for i in range(LANES):
-            row = doses.index[d, block.who[i]]
+            row = doses.regimen[d, block.who[i]]
             total += doses.first[row + 1] - doses.first[row]
     queue = Queue(
         np.zeros(n_step + 2, np.int64),
@@ -187,7 +187,7 @@ def queue_doses(block, pattern, patients, doses, frame):
 def _arrivals_of(queue, counting, d, i, block, pattern, patients, doses, frame):
     """Count or place the doses of drug `d` of lane `i`: place means also how each has spread by its step's end."""
     p = block.who[i]
-    row = doses.index[d, p]
+    row = doses.regimen[d, p]
     depot, past = pattern.sites[d, 0], pattern.sites[d, 3]
     unit, a, b = np.zeros((3, pattern.sites[-1, 3]))
     known = -1.0

@@ -165,12 +165,7 @@ def expose(
     ends = grid.ends
     n_drug, n_window, n_level = len(system.drugs), len(ends), sedation.r.shape[1]
     n_channel = n_drug if sedation.surface == "bliss" else 1
-    kept = scan.Kept(
-        *np.zeros((2, n_channel, n_window, n)),
-        *np.zeros((3, n_drug, n_window, n)),
-        np.zeros((n_level, n_window, n)),
-        np.zeros((ends[-1] + 1, 2 * n_drug + n_channel, n) if trace else (0, 0, 0)),
-    )
+    kept = _kept(n_channel, n_drug, n_level, n_window, n, int(ends[-1]) + 1 if trace else 0)
     alpha = sedation.alpha if sedation.surface == "greco" else np.zeros(n)
     patients = scan.Patients(
         *(rates, lanes["tlag"], lanes["F"], 1 / lanes["V"], 1 / (lanes["V"] * lanes["C50"])),
@@ -233,8 +228,17 @@ def _run(pattern, patients, doses, frame, kept, cmax_windows):
         refine(block, queue, pattern, patients, frame, count, *conc, False, cmax_windows, kept.cmax, cmax_time)
 
 
+def _kept(n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> scan.Kept:
+    def zeros(rows: int) -> Array:
+        return np.zeros((rows, n_window, n))
+
+    tracks = np.zeros((n_time, 2 * n_drug + n_channel, n))
+    per_drug = zeros(n_drug), zeros(n_drug), zeros(n_drug)
+    return scan.Kept(zeros(n_channel), zeros(n_channel), *per_drug, zeros(n_level), tracks)
+
+
 def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array) -> scan.Doses:
-    """All regimens of all drugs in one list: `first` marks where each starts, `index` (drug, n) points into it."""
+    """All regimens of all drugs in one list: `first` marks where each starts, `regimen` (drug, n) points into it."""
     index, times, amts, offset = [], [], [], 0
     for table, rows in doses:
         index.append(np.asarray(rows, np.int64) + offset)
@@ -269,5 +273,5 @@ def _running(peak: Array, time: Array) -> Array:
 
 
 def _trace(tracks: Array, grid: Grid, n_drug: int) -> Trace:
-    time = grid.step * np.arange(len(tracks))
+    time = grid.step * np.arange(len(tracks), dtype=np.float64)
     return Trace(time, tracks[:, :n_drug], tracks[:, n_drug : 2 * n_drug], tracks[:, 2 * n_drug :])

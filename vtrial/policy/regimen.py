@@ -73,9 +73,7 @@ def dose_times(frequency: Frequency, *, start: float, horizon: float) -> np.ndar
     [6.0, 30.0]
     """
     if not 0 <= start < 24:
-        raise InputError(
-            [f"the trial starts at clock {start} h: give hours after midnight, from 0 to below 24"]
-        )
+        raise InputError([f"the trial starts at clock {start} h: give hours after midnight, from 0 to below 24"])
     if not np.isfinite(horizon):
         raise InputError([f"the horizon of dosing is {horizon} h: give a finite number of hours"])
     first = 0.0 if frequency.clock is None else (frequency.clock - start) % 24

@@ -95,9 +95,7 @@ class Policy(Spec):
         tiers = self.renal.tiers if self.renal else ()
         rises = self.titration is not None and len(self.titration.increments) > 0
         for number, tier in enumerate(tiers, start=1):
-            ceiling = min(
-                [self._ceiling(tier), *(c.max_daily for c in self.max_daily_if if self._meets(c, tier))]
-            )
+            ceiling = min([self._ceiling(tier), *(c.max_daily for c in self.max_daily_if if self._meets(c, tier))])
             if tier.start_daily > ceiling:
                 wrong.append(f"tier {number} starts with {tier.start_daily:g} mg a day, above {ceiling:g} mg")
             if rises and tier.action != "avoid" and ceiling == float("inf"):
@@ -173,17 +171,13 @@ class Policy(Spec):
         if METRICS[self.renal.metric] is not None:
             value = np.where(on_dialysis, 0.0, self._covariate(patients, self.renal.metric))
             if not (value >= 0).all():
-                raise InputError(
-                    [f"policy {self.id}: {METRICS[self.renal.metric]} is negative or not a number"]
-                )
+                raise InputError([f"policy {self.id}: {METRICS[self.renal.metric]} is negative or not a number"])
             bounds = [tier.low for tier in self.renal.tiers if tier.low is not None]
             tier = np.searchsorted(bounds, value, side="right") - 1
         # without an entry of its own, dialysis counts as the lowest renal function
         return np.where(on_dialysis, 0 if self.dialysis_basis == "lowest tier" else DIALYSED, tier)
 
-    def regimens(
-        self, patients: Patients, *, start: float, horizon: float, titrate: bool = False
-    ) -> Regimens:
+    def regimens(self, patients: Patients, *, start: float, horizon: float, titrate: bool = False) -> Regimens:
         """Give every patient the doses of this rule.
 
         The rule is applied to whoever is given, whatever the age; the ages it is for are the arm's business.
@@ -218,9 +212,7 @@ class Policy(Spec):
         """
         tier = self.tier_of(patients)
         if self.dialysis_basis == "sessions" and (tier == DIALYSED).any():
-            raise InputError(
-                [f"policy {self.id} doses after dialysis sessions, which cannot be simulated yet"]
-            )
+            raise InputError([f"policy {self.id} doses after dialysis sessions, which cannot be simulated yet"])
         tiers = self.renal.tiers if self.renal else ()
         titration = self.titration if titrate else None
         # one row for each tier and each set of conditional ceilings, then one for the dialysis entry
@@ -253,9 +245,7 @@ class Policy(Spec):
             if METRICS[ceiling.metric] is not None:
                 value = self._covariate(patients, ceiling.metric)
             high = float("inf") if ceiling.high is None else ceiling.high
-            member += ((age >= ceiling.age_min) & (value >= ceiling.low) & (value < high)).astype(
-                np.intp
-            ) << k
+            member += ((age >= ceiling.age_min) & (value >= ceiling.low) & (value < high)).astype(np.intp) << k
         return member
 
     def _covariate(self, patients: Patients, metric: str) -> np.ndarray:

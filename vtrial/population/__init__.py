@@ -129,9 +129,7 @@ type _Found = tuple[Source, float] | str
 """The source of a stratum and its probability, or why there is none."""
 
 
-def _of_strata(
-    spec: PopulationSpec, find: Callable[[Stratum], _Found], provenance: dict[str, str]
-) -> Population:
+def _of_strata(spec: PopulationSpec, find: Callable[[Stratum], _Found], provenance: dict[str, str]) -> Population:
     problems: list[Problem] = []
     found: list[tuple[Stratum, Source, float]] = []
     for place, stratum in spec.named_strata():
@@ -194,9 +192,7 @@ def _rows_in(stratum: Stratum, rows: Mapping[str, NDArray[Any]], bootstrap: Boot
         w = w * np.where(rows["SEX"] == 1, *parts)
     keep = w > 0
     mine = {name: rows[name][keep] for name in ("AGE", "SEX", "HT", "WT", "SCR")}
-    jitter = {
-        name: sd for name in ("AGE", "HT", "WT", "SCR") if (sd := getattr(bootstrap.jitter, name)) and sd[0]
-    }
+    jitter = {name: sd for name in ("AGE", "HT", "WT", "SCR") if (sd := getattr(bootstrap.jitter, name)) and sd[0]}
     return RowSource(mine, np.cumsum(w[keep]), jitter, stratum.ranges()), probability
 
 
@@ -221,9 +217,7 @@ def _read_csv(bootstrap: Bootstrap, folder: Path) -> tuple[dict[str, NDArray[Any
         table = pd.read_csv(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError) as error:
-        raise InputError(
-            [Problem(f"'{path}' cannot be read as CSV: {error}", ("bootstrap", "csv"))]
-        ) from None
+        raise InputError([Problem(f"'{path}' cannot be read as CSV: {error}", ("bootstrap", "csv"))]) from None
     rows: dict[str, NDArray[Any]] = {"weight": np.ones(len(table))}
     problems = []
     for name, column in bootstrap.columns.model_dump(exclude_none=True).items():

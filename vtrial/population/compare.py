@@ -53,9 +53,7 @@ def statistics(people: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]
         for band, (low, high) in DECADES.items():
             mine = (age >= low) & (age < high) & (people["SEX"] == code)
             for name in ("WT", "HT"):
-                found[f"mean {name}", f"{sex} {band}"] = float(
-                    np.average(people[name][mine], weights=w[mine])
-                )
+                found[f"mean {name}", f"{sex} {band}"] = float(np.average(people[name][mine], weights=w[mine]))
         mine = people["SEX"] == code
         found |= _correlations({k: v[mine] for k, v in people.items()}, sex)
         mine &= age < TOP

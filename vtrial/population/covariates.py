@@ -191,9 +191,7 @@ def _of_sex(model: PopulationModel, ages: Floats, sex: str) -> tuple[Floats, Flo
     quantiles = np.array(getattr(model.creatinine, sex))
     log_scr = np.column_stack([np.interp(ages, model.creatinine.knots, column) for column in quantiles.T])
     h, w = getattr(model.height, sex), getattr(model.weight, sex)
-    height = np.column_stack(
-        [np.interp(ages, model.height.knots, h.mean), h.slope[0] + h.slope[1] * (ages - 50) / 10]
-    )
+    height = np.column_stack([np.interp(ages, model.height.knots, h.mean), h.slope[0] + h.slope[1] * (ages - 50) / 10])
     mean, scale = (np.interp(ages, model.weight.knots, column) for column in (w.mean, w.scale))
     fixed = np.ones(len(ages))
     return log_scr, height, np.column_stack([mean, fixed * w.height_power, fixed * w.egfr_slope, scale])
@@ -250,13 +248,9 @@ def cell_of(
     """
     log_ends = _creatinine_ends(tables, egfr, scr)
     if within is not None:
-        log_ends = np.column_stack(
-            [np.fmax(log_ends[:, 0], within[:, 0]), np.fmin(log_ends[:, 1], within[:, 1])]
-        )
+        log_ends = np.column_stack([np.fmax(log_ends[:, 0], within[:, 0]), np.fmin(log_ends[:, 1], within[:, 1])])
     log_ends = np.clip(log_ends, tables.log_scr[:, :1], tables.log_scr[:, -1:])
-    tail = np.array(
-        [np.interp(ends, x, tables.upper_tail) for ends, x in zip(log_ends, tables.log_scr, strict=True)]
-    )
+    tail = np.array([np.interp(ends, x, tables.upper_tail) for ends, x in zip(log_ends, tables.log_scr, strict=True)])
     inside = np.maximum(tail[:, 0] - tail[:, 1], 0.0) * ((tables.age >= age[0]) & (tables.age < age[1]))
     probability = tables.share * inside
     total, women = probability.sum(), probability[tables.female == 1].sum()
@@ -265,14 +259,10 @@ def cell_of(
         total = 0.0
     mix = own if female is None else female
     if total:
-        parts = np.where(
-            tables.female == 1, mix / own if own else 0.0, (1 - mix) / (1 - own) if own < 1 else 0.0
-        )
+        parts = np.where(tables.female == 1, mix / own if own else 0.0, (1 - mix) / (1 - own) if own < 1 else 0.0)
         probability = probability / total * parts
     rows = np.flatnonzero(probability)
-    return Cell(
-        tables, rows, np.cumsum(probability[rows]), tail[rows], log_ends[rows], float(total), float(mix)
-    )
+    return Cell(tables, rows, np.cumsum(probability[rows]), tail[rows], log_ends[rows], float(total), float(mix))
 
 
 def _creatinine_ends(tables: Tables, egfr: Ends, scr: Ends) -> Floats:

@@ -49,9 +49,7 @@ def creatinine_ends(tables: Tables, ranges: Mapping[str, Ends]) -> Floats:
     return ends
 
 
-def _bodies(
-    tables: Tables, ranges: Mapping[str, Ends]
-) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+def _bodies(tables: Tables, ranges: Mapping[str, Ends]) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Smallest and largest height (cm) and weight (kg) of each age and sex, in the model and the ranges."""
     sex = tables.female.astype(int)
     mean, slope = tables.height.T
@@ -64,9 +62,7 @@ def _bodies(
         residual = tables.weight_residual[sex, -i]
         weight = np.exp(mean + power * np.log(height / 165) + low[:, i] + scale * residual)
         limits = (ranges.get(name, (-np.inf, np.inf)) for name in ("HT", "WT"))
-        bodies.append(
-            tuple(np.clip(size, *ends) for size, ends in zip((height, weight), limits, strict=True))
-        )
+        bodies.append(tuple(np.clip(size, *ends) for size, ends in zip((height, weight), limits, strict=True)))
     return bodies[0], bodies[1]
 
 

@@ -62,9 +62,7 @@ def _ckd_epi(scr: ArrayLike, age: ArrayLike, female: ArrayLike, form: tuple) -> 
     # min(r, 1)^alpha max(r, 1)^slope, in logarithms: one log and one exp instead of three powers
     ratio = np.log(np.asarray(scr, float) / _by_sex(female, kappa))
     power = np.where(ratio < 0, _by_sex(female, alpha), slope)
-    return _by_sex(female, (intercept, intercept * women)) * np.exp(
-        power * ratio + np.log(annual) * np.asarray(age)
-    )
+    return _by_sex(female, (intercept, intercept * women)) * np.exp(power * ratio + np.log(annual) * np.asarray(age))
 
 
 def ckd_epi_2021(scr: ArrayLike, age: ArrayLike, female: ArrayLike) -> Floats:

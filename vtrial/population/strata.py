@@ -244,9 +244,7 @@ def _read_measure(given: Any, info: ValidationInfo) -> float:
 Measure = Annotated[
     float,
     BeforeValidator(_read_measure),
-    WithJsonSchema(
-        {"type": "string", "examples": ["68 year", "154 cm", "65 kg", "0.713 mg/dL", "63 umol/L"]}
-    ),
+    WithJsonSchema({"type": "string", "examples": ["68 year", "154 cm", "65 kg", "0.713 mg/dL", "63 umol/L"]}),
 ]
 """A quantity in the unit, and between the limits, of the field."""
 
@@ -288,14 +286,10 @@ class PopulationSpec(Spec):
         given = [name for name in ("model", "bootstrap", "patient") if getattr(self, name) is not None]
         problems = []
         if len(given) != 1:
-            problems.append(
-                f"give exactly one of model, bootstrap, patient; given: {', '.join(given) or 'none'}"
-            )
+            problems.append(f"give exactly one of model, bootstrap, patient; given: {', '.join(given) or 'none'}")
         if self.patient is not None and self.strata is not None:
             problems.append("a patient has no strata: each patient is one")
-        names = (
-            [p.name for p in self.patient or []] if self.patient else [s.name for _, s in self.named_strata()]
-        )
+        names = [p.name for p in self.patient or []] if self.patient else [s.name for _, s in self.named_strata()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             problems.append(f"every stratum needs a name of its own; given twice: {', '.join(twice)}")
         if problems:

@@ -133,6 +133,8 @@ def points(value: float, mcse: float = 0.0) -> str:
         return "–"
     if value == 0:
         return "0 pp"
+    if abs(value) < NEGLIGIBLE:
+        return f"{'+' if value > 0 else '−'}<{100 * NEGLIGIBLE:.0e} pp".replace("e-0", "e-")
     return f"{'+' if value > 0 else '−'}{number(abs(100 * value), 100 * mcse)} pp"
 
 

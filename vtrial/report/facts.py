@@ -46,14 +46,13 @@ class Facts:
         return self.result["estimates"].to_dataset()
 
     @cached_property
-    def risk(self) -> xr.DataArray:
-        """Mean of each outcome (arm, stratum, outcome, draw), the population last."""
-        mean = self.result["risk"]["mean"].transpose("arm", "stratum", "outcome", "draw")
-        weight = self.estimates["weight"].values[:-1]
-        whole = np.einsum("as...,s->a...", mean.values, weight)[:, None]
-        values = np.concatenate([mean.values, whole], axis=1)
-        coords = {"arm": self.arms, "stratum": self.strata, "outcome": self.outcomes, "draw": mean["draw"].values}
-        return xr.DataArray(values, coords, ("arm", "stratum", "outcome", "draw"))
+    def _draws(self) -> dict[str, Array]:
+        """Risk in each draw, shape (arm, stratum, draw), the population last; by outcome, for those that were kept."""
+        found = self.result["risk"].to_dataset()
+        mean = found["mean"].transpose("outcome", "arm", "stratum", "draw").values
+        whole = np.einsum("oasd,s->oad", mean, self.estimates["weight"].values[:-1])[:, :, None]
+        every = np.concatenate([mean, whole], axis=2)
+        return {str(outcome): values for outcome, values in zip(found["outcome"].values, every, strict=True)}
 
     @cached_property
     def arms(self) -> list[str]:
@@ -113,7 +112,7 @@ class Facts:
 
     def grid(self) -> tuple[list[str], list[str]] | None:
         """Rows and columns of the strata, in their order; None if any stratum has none."""
-        risk = self.result["risk"]
+        risk = self.result["risk"].to_dataset()
         rows, columns = ([str(x) for x in risk[name].values] for name in ("row", "column"))
         if not all(rows) or not all(columns) or len(set(zip(rows, columns, strict=True))) < len(rows):
             return None
@@ -121,8 +120,9 @@ class Facts:
 
     def place(self, stratum: str) -> tuple[str, str]:
         """Row and column of a stratum."""
-        risk, s = self.result["risk"], self.strata.index(stratum)
-        return str(risk["row"].values[s]), str(risk["column"].values[s])
+        s = self.strata.index(stratum)
+        row, column = (self.result["risk"].to_dataset()[name].values[s] for name in ("row", "column"))
+        return str(row), str(column)
 
     @cached_property
     def telling(self) -> list[str]:
@@ -139,19 +139,33 @@ class Facts:
         return [POPULATION, *dict.fromkeys([heaviest, own[int(np.argmax(mean))]])]
 
     def draws_of(self, arm: str, stratum: str, outcome: str) -> Array:
-        """Mean of an outcome in each draw of the parameters."""
-        where = self.arms.index(arm), self.strata.index(stratum), self.outcomes.index(outcome)
-        return self.risk.values[where]
+        """Mean of an outcome in each draw of the parameters; empty if the result did not keep it."""
+        if outcome not in self._draws:
+            return np.empty(0)
+        return self._draws[outcome][self.arms.index(arm), self.strata.index(stratum)]
+
+    @cached_property
+    def _values(self) -> dict[str, Array]:
+        order = ("arm", "stratum", "outcome", "stat")
+        return {name: self.estimates[name].transpose(*order).values for name in ("value", "difference", "ratio")}
+
+    @cached_property
+    def treated(self) -> Array:
+        """Share treated, shape (arm, stratum, drug)."""
+        return self.estimates["treated"].transpose("arm", "stratum", "drug").values
 
     def stats(self, estimand: str, arm: str, stratum: str, outcome: str) -> dict[str, float]:
         """Statistics of an estimate by name."""
-        found = self.estimates[estimand]
-        where = {"arm": arm, "stratum": stratum, "outcome": outcome}
-        values = found.transpose("arm", "stratum", "outcome", "stat").sel(where).values
-        return {str(name): float(x) for name, x in zip(found["stat"].values, values, strict=True)}
+        where = self.arms.index(arm), self.strata.index(stratum), self.outcomes.index(outcome)
+        values = self._values[estimand][where]
+        return {str(name): float(x) for name, x in zip(self.estimates["stat"].values, values, strict=True)}
+
+    def means(self, outcome: str) -> Array:
+        """Means of an outcome, shape (arm, stratum), the population last."""
+        return self._values["value"][:, :, self.outcomes.index(outcome), 0]
 
     def errors(self, estimand: str, arm: str, stratum: str, outcome: str) -> dict[str, float]:
-        """Monte Carlo error of median, lo and hi, from the draws of the estimand."""
+        """Monte Carlo error of median, lo and hi, from the draws of the estimand; without draws twice the mean's."""
         draws = self.draws_of(arm, stratum, outcome)
         base = self.draws_of(self.reference, stratum, outcome)
         if estimand == "difference":
@@ -159,22 +173,22 @@ class Facts:
         if estimand == "ratio":
             with np.errstate(divide="ignore", invalid="ignore"):
                 draws = draws / base
-        if not np.isfinite(draws).all():
-            return dict.fromkeys(("median", "lo", "hi"), math.nan)
+        if not draws.size or not np.isfinite(draws).all():
+            twice = 2 * self.stats(estimand, arm, stratum, outcome)["mcse"]
+            return dict.fromkeys(("median", "lo", "hi"), twice)
         at = {"median": 0.5, "lo": self.tail, "hi": 1 - self.tail}
         return {name: quantile_error(draws, p) for name, p in at.items()}
 
     def leaves_out(self, arm: str, stratum: str) -> list[str]:
         """Drugs that an arm gives to someone, but to nobody in this stratum."""
-        treated = self.estimates["treated"].transpose("arm", "stratum", "drug").sel(arm=arm)
-        most, here = treated.max("stratum").values, treated.sel(stratum=stratum).values
-        return [drug for drug, m, h in zip(self.drugs, most, here, strict=True) if m > 0 and h == 0]
+        shares = self.treated[self.arms.index(arm)]
+        here = shares[self.strata.index(stratum)]
+        return [drug for drug, most, share in zip(self.drugs, shares.max(0), here, strict=True) if most > 0 == share]
 
     def treats_all(self, arm: str, stratum: str) -> bool:
         """Whether the arm gives everyone in the stratum each drug that it is about."""
-        treated = self.estimates["treated"].transpose("arm", "stratum", "drug").sel(arm=arm)
-        most, here = treated.max("stratum").values, treated.sel(stratum=stratum).values
-        return bool(np.all((here > 1 - 1e-12) | (most <= 0)))
+        shares = self.treated[self.arms.index(arm)]
+        return bool(np.all((shares[self.strata.index(stratum)] > 1 - 1e-12) | (shares.max(0) <= 0)))
 
     def primary_levels(self) -> list[str]:
         """Outcomes of all levels in the primary outcome's window; or the primary alone."""
@@ -197,6 +211,17 @@ def is_probability(outcome: str) -> bool:
     return bool(_LEVEL.match(outcome)) or outcome.startswith("peak_clock_")
 
 
+def spaced(window: str) -> str:
+    """Write the name of a window as a quantity.
+
+    Examples
+    --------
+    >>> spaced("24h"), spaced("7d")
+    ('24 h', '7 d')
+    """
+    return f"{window[:-1]} {window[-1]}"
+
+
 def short_outcome(facts: Facts, outcome: str) -> str:
     """Name an outcome in a few words, e.g. 'coma (level 3) within 7d'.
 
@@ -214,8 +239,7 @@ def short_outcome(facts: Facts, outcome: str) -> str:
         return facts.label(outcome)
     k = int(found[1])
     deeper = "" if k == len(facts.levels) - 1 else " or deeper"
-    window = re.sub(r"^(\S+?)([hd])$", lambda m: f"{m[1]} {'h' if m[2] == 'h' else 'd'}", found[2])
-    return f"{facts.levels[k]}{deeper} (level {k}) within {window}{', counted' if found[3] else ''}"
+    return f"{facts.levels[k]}{deeper} (level {k}) within {spaced(found[2])}{', counted' if found[3] else ''}"
 
 
 def short_arms(arms: list[str], width: int = 24) -> dict[str, str]:

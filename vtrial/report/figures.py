@@ -65,9 +65,11 @@ def draw_figures(result: xr.DataTree) -> list[Drawn]:
         for name, plot in PLOTS.items():
             figure = plot(facts)
             if figure is not None:
-                title, text = _words(facts)[name]
+                title, text = _words(facts, name)
                 caption = f"{text} {_numbers(facts, name)} {NOTICE}"
-                drawn.append(Drawn(name, title, caption, style.write_svg(figure), style.write_png(figure)))
+                svg = style.write_svg(figure)
+                figure.set_layout_engine("none")  # laid out once is enough
+                drawn.append(Drawn(name, title, caption, svg, style.write_png(figure)))
     return drawn
 
 
@@ -108,7 +110,7 @@ def _mcse_range(facts: Facts, name: str) -> str:
         names = [o for o in facts.outcomes if o.startswith("peak_clock_")]
         mcse = found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling)
     elif name == "ranks":
-        mcse = (found["p_rank"] * (1 - found["p_rank"]) / facts.risk.sizes["draw"]) ** 0.5
+        mcse = (found["p_rank"] * (1 - found["p_rank"]) / facts.result.attrs["draws"]) ** 0.5
     else:
         mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
     if facts.primary not in facts.primary_levels() or not is_probability(facts.primary):
@@ -118,59 +120,64 @@ def _mcse_range(facts: Facts, name: str) -> str:
     return f"{low} to {high}"
 
 
-def _words(facts: Facts) -> dict[str, tuple[str, str]]:
-    """Title and first words of the caption of every figure."""
+def _words(facts: Facts, name: str) -> tuple[str, str]:
+    """Title and first words of the caption of a figure."""
     what = short_outcome(facts, facts.primary)
     arms = " and ".join(sensitivity_arms(facts))
-    return {
-        "risk_by_arm": (
-            "Risk by arm",
-            f"Risk of {what} by arm. Dot with bar: mean over draws ± MCSE; diamond: median; line: interval, ending in "
-            "an arrow where it leaves the axis. Where mean and median lie far apart, a few draws carry the mean.",
-        ),
-        "heatmap": (
-            "Risk by age and renal function",
-            f"Mean risk of {what}, in percent, by age band and eGFR category, one panel for each arm, one colour "
-            "scale. Hatched: the arm leaves out one of its drugs for all patients of the cell; orange corner: for "
-            "some. Cells print the digits that their MCSE supports, one at least.",
-        ),
-        "forest": (
-            "Difference to the reference arm",
-            f"Difference in risk of {what} to {facts.reference}, on the same patients; the axis is linear near 0, "
-            "logarithmic beyond. Filled dot: the interval excludes 0.",
-        ),
-        "ranks": (
-            "Ranks of the arms",
-            f"Probability over draws of each rank by risk of {what}, rank 1 the lowest, ties split; the number is the "
-            "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the stratum the drugs "
-            "they are about, since leaving a drug out wins this contest without treating anyone.",
-        ),
-        "dose_risk": (
-            "Risk against dose",
-            "Risk of each sedation level against the multiple of all doses of the arm. Line with dots: mean ± MCSE; "
-            "dotted: median; band: interval; cut off below the axis.",
-        ),
-        "fans": (
-            "Trajectories of the example patient",
-            "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of average "
-            "sensitivity: median, 50% and 90% of copies of the example patient, one for each draw, each with "
-            "deviations of its own. Dashed: thresholds of the levels (medians over draws).",
-        ),
-        "exposure": (
-            "Exposure",
-            "Mean Cmax and AUC over those of the typical reference patient under the reference arm (ratio 1), by eGFR "
-            "category, standardised over age, or by stratum where there are no categories. Patients of an arm that are "
-            "not given the drug count as 0; no dot: given to no one. "
-            "Intervals are in estimates.csv.",
-        ),
-        "peak_clock": (
-            "Time of day of the peak",
-            "Share of patients whose sedation drive peaks in each quarter of the day; diamond: share at night, 22:00 to "
-            "07:00. A bar ends early where some are given no drug.",
-        ),
-        "sensitivity": (
-            "What moves the risk",
-            f"Spearman rank correlation over draws between each population parameter and the population's risk of "
-            f"{what}, for {arms}; the {12} largest. Fixed parameters do not vary and cannot show.",
-        ),
-    }  # fmt: skip
+    title, text = WORDS[name]
+    return title, text.format(what=what, arms=arms, reference=facts.reference)
+
+
+WORDS: dict[str, tuple[str, str]] = {
+    "risk_by_arm": (
+        "Risk by arm",
+        "Risk of {what} by arm. Dot with bar: mean over draws ± MCSE; diamond: median; line: interval, ending in "
+        "an arrow where it leaves the axis. Where mean and median lie far apart, a few draws carry the mean.",
+    ),
+    "heatmap": (
+        "Risk by age and renal function",
+        "Mean risk of {what}, in percent, by age band and eGFR category, one panel for each arm, one colour "
+        "scale. Hatched: the arm leaves out one of its drugs for all patients of the cell; orange corner: for "
+        "some. Cells print the digits that their MCSE supports, one at least.",
+    ),
+    "forest": (
+        "Difference to the reference arm",
+        "Difference in risk of {what} to {reference}, on the same patients; the axis is linear near 0, "
+        "logarithmic beyond. Filled dot: the interval excludes 0.",
+    ),
+    "ranks": (
+        "Ranks of the arms",
+        "Probability over draws of each rank by risk of {what}, rank 1 the lowest, ties split; the number is the "
+        "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the "
+        "stratum the drugs they are about, since leaving a drug out wins this contest without treating anyone.",
+    ),
+    "dose_risk": (
+        "Risk against dose",
+        "Risk of each sedation level against the multiple of all doses of the arm. Line with dots: mean ± MCSE; "
+        "dotted: median; band: interval; cut off below the axis.",
+    ),
+    "fans": (
+        "Trajectories of the example patient",
+        "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of average "
+        "sensitivity: median, 50% and 90% of copies of the example patient, one for each draw, each with "
+        "deviations of its own. Dashed: thresholds of the levels (medians over draws).",
+    ),
+    "exposure": (
+        "Exposure",
+        "Mean Cmax and AUC over those of the typical reference patient under the reference arm (ratio 1), by eGFR "
+        "category, standardised over age, or by stratum where there are no categories. Patients of an arm that are "
+        "not given the drug count as 0; no dot: given to no one. "
+        "Intervals are in estimates.csv.",
+    ),
+    "peak_clock": (
+        "Time of day of the peak",
+        "Share of patients whose sedation drive peaks in each quarter of the day; diamond: share at night, 22:00 "
+        "to 07:00. A bar ends early where some are given no drug.",
+    ),
+    "sensitivity": (
+        "What moves the risk",
+        "Spearman rank correlation over draws between each population parameter and the population's risk of "
+        "{what}, for {arms}; the 12 largest. Fixed parameters do not vary and cannot show.",
+    ),
+}
+"""Title and first words of the caption of every figure."""

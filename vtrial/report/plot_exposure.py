@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from vtrial.report import style
-from vtrial.report.facts import Facts, short_arms
+from vtrial.report.facts import Facts, short_arms, spaced
 from vtrial.report.plot_risks import arm_names, stratum_name
 
 type Array = NDArray[np.float64]
@@ -63,6 +63,11 @@ def fans(facts: Facts) -> Figure | None:
         panels[0, column].set_title(short_arms(facts.arms).get(arm, arm), loc="left", pad=8)
         _clock_axis(panels[-1, column], trace["time"].values, clock)
     figure.align_ylabels(list(panels[:, 0]))
+    _fan_legend(figure)
+    return figure
+
+
+def _fan_legend(figure: Figure) -> None:
     handles = [
         Line2D([], [], color=style.BLUE, lw=1.4, label="median"),
         Patch(color=style.BLUE, alpha=0.5, lw=0, label="50%"),
@@ -71,7 +76,6 @@ def fans(facts: Facts) -> Figure | None:
         Patch(fc="#F0F0F0", ec="#CCCCCC", lw=0.5, label="night, 22:00 to 07:00"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=5)
-    return figure
 
 
 def _fan_label(what: str, drug: str) -> str:
@@ -85,7 +89,6 @@ def _fan(axes: Axes, time: Array, values: Array, colour: str) -> None:
     axes.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
     axes.fill_between(time, lower, upper, color=colour, alpha=0.35, lw=0)
     axes.plot(time, middle, color=colour, lw=1)
-    axes.margins(x=0)
     axes.grid(axis="y")
 
 
@@ -99,7 +102,7 @@ def _drive_panel(axes: Axes, trace: xr.Dataset, facts: Facts, *, named: bool) ->
     axes.set_ylim(max(bottom / 2, 1e-3), max(top, 1.0) * 2.2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    theta = facts.result["theta"]
+    theta = facts.result["theta"].to_dataset()
     for k in range(1, len(facts.levels)):
         last = k == len(facts.levels) - 1
         if not last and f"r_{k}" not in theta:
@@ -113,6 +116,7 @@ def _drive_panel(axes: Axes, trace: xr.Dataset, facts: Facts, *, named: bool) ->
 
 def _dose_marks(axes: Axes, trace: xr.Dataset, drug: str) -> None:
     times = trace["dose_time"].values[trace["dose_drug"].values == drug]
+    times = times[times <= trace["time"].values[-1]]
     axes.plot(times, np.full(times.size, 1.02), "v", color=style.BLACK, ms=2.6, clip_on=False,
               transform=axes.get_xaxis_transform())  # fmt: skip
 
@@ -128,6 +132,7 @@ def _night(axes: Axes, time: Array, clock: float) -> None:
 
 def _clock_axis(axes: Axes, time: Array, clock: float) -> None:
     """Label a time axis by clock time: hours for up to two days, days beyond."""
+    axes.set_xlim(time[0], time[-1])
     span, first = time[-1] - time[0], -clock % 24
     if span <= 48:
         step = 6 if span > 12 else 2
@@ -162,26 +167,26 @@ def exposure(facts: Facts) -> Figure | None:
         for start, label in kinds for drug in facts.drugs for outcome in facts.outcomes
         if outcome.startswith(f"{start}{drug}_")
     ]  # fmt: skip
-    found = [f for f in found if np.isfinite(facts.risk.sel(outcome=f[2]).values).any()]
+    found = [f for f in found if np.isfinite(facts.means(f[2])).any()]
     if not found:
         return None
     groups = _groups(facts)
     down = len({label for _, label, _ in found})
     across = math.ceil(len(found) / down)
-    figure = style.new_figure(1.1 + down * (0.45 + 0.19 * len(facts.arms)))
+    figure = style.new_figure(1.3 + down * (0.45 + 0.19 * max(len(facts.arms), 3)))
     panels = figure.subplots(down, across, sharey=True, sharex="col", squeeze=False)
     ordered = facts.grid() is not None
     palette = style.colours("cividis_r")(np.linspace(0.02, 0.98, len(groups))) if ordered else style.SERIES
     for axes, (drug, label, outcome) in zip(panels.flat, found, strict=False):
         _exposure_panel(facts, axes, outcome, groups, palette)
-        axes.set_title(f"{label} of {drug}, 0 to {outcome.rsplit('_', 1)[1]}", loc="left")
+        axes.set_title(f"{label} of {drug}, 0 to {spaced(outcome.rsplit('_', 1)[1])}", loc="left")
     for axes in panels[-1]:
         axes.set_xlabel("ratio to the reference patient's")
     handles = [
         Line2D([], [], ls="", marker="o", color=palette[g % len(palette)], mec=style.GREY, mew=0.3, ms=4.5, label=n)
         for g, n in enumerate(groups)
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7))
+    figure.legend(handles=handles, loc="outside upper center", ncols=7 if max(map(len, groups)) < 10 else 4)
     return figure
 
 
@@ -196,7 +201,7 @@ def _groups(facts: Facts) -> dict[str, Array]:
 
 
 def _exposure_panel(facts: Facts, axes: Axes, outcome: str, groups: dict[str, Array], palette: object) -> None:
-    means = facts.risk.sel(outcome=outcome).values[:, :-1].mean(-1)
+    means = facts.means(outcome)[:, :-1]
     shown: list[float] = [1.0]
     for g, weight in enumerate(groups.values()):
         values = means @ weight
@@ -237,7 +242,7 @@ def peak_clock(facts: Facts) -> Figure | None:
     quarters = [f"peak_clock_{a:02}_{a + 6:02}_{window}" for a in (0, 6, 12, 18)]
     night = f"peak_clock_22_07_{window}"
     strata = facts.telling
-    figure = style.new_figure(1.25 + 0.23 * len(facts.arms))
+    figure = style.new_figure(1.25 + 0.23 * max(len(facts.arms), 2))
     panels = figure.subplots(1, len(strata), sharex=True, sharey=True, squeeze=False)[0]
     palette = [style.BLUE, style.YELLOW, style.ORANGE, style.SKY]
     mean = facts.estimates["value"].sel(stat="mean").transpose("arm", "stratum", "outcome")
@@ -251,12 +256,16 @@ def peak_clock(facts: Facts) -> Figure | None:
         axes.plot(share, range(len(facts.arms)), "D", mfc="white", mec=style.BLACK, ms=4, mew=0.9, clip_on=False)
         style.name_rows(axes, list(arm_names(facts).values()))
         axes.set_xlim(0, 1)
-        axes.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
+        axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
         axes.set_title(stratum_name(stratum), loc="left")
-    figure.supxlabel(f"share of patients by clock time of the highest drive, first {window}", size=8)
+    figure.supxlabel(f"share of patients by clock time of the highest drive, first {spaced(window)}", size=8)
+    _clock_legend(figure, palette)
+    return figure
+
+
+def _clock_legend(figure: Figure, palette: list[str]) -> None:
     handles: list[Patch | Line2D] = [
         Patch(color=c, lw=0, label=f"{a:02}–{a + 6:02} h") for c, a in zip(palette, (0, 6, 12, 18), strict=True)
     ]
     handles.append(Line2D([], [], ls="", marker="D", mfc="white", mec=style.BLACK, ms=4, label="night, 22–07 h"))
     figure.legend(handles=handles, loc="outside upper center", ncols=5)
-    return figure

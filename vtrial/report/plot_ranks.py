@@ -23,7 +23,7 @@ MOST = 12
 
 def sensitivity_arms(facts: Facts) -> list[str]:
     """The reference arm, and the arm of the highest mean primary risk in the population if it is another."""
-    mean = facts.risk.sel(stratum=POPULATION, outcome=facts.primary).values.mean(-1)
+    mean = facts.means(facts.primary)[:, -1]
     return list(dict.fromkeys([facts.reference, facts.arms[int(np.nanargmax(mean))]]))
 
 
@@ -77,9 +77,9 @@ def sensitivity(facts: Facts) -> Figure | None:
     largest = {name: max(abs(c[name]) for c in found.values()) for name in next(iter(found.values()))}
     names = sorted(largest, key=lambda name: (-largest[name], name))[:MOST]
     labels = {p["name"]: p["label"] for p in facts.json("params")}
-    figure = style.new_figure(1.1 + 0.27 * len(names))
+    figure = style.new_figure(1.1 + 0.27 * max(len(names), 3))
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
-    noise = 1.96 / np.sqrt(facts.risk.sizes["draw"] - 1)
+    noise = 1.96 / np.sqrt(facts.result.attrs["draws"] - 1)
     for axes, (arm, values) in zip(panels, found.items(), strict=True):
         rho = np.array([values[name] for name in names])
         axes.axvspan(-noise, noise, color=style.LIGHT, lw=0, zorder=0)
@@ -91,6 +91,11 @@ def sensitivity(facts: Facts) -> Figure | None:
         axes.set_xticks([-0.5, 0, 0.5], ["−0.5", "0", "0.5"])
         axes.tick_params(axis="y", labelsize=6.5)
         axes.set_title(arm_names(facts)[arm], loc="left")
+    _name_sensitivity(figure)
+    return figure
+
+
+def _name_sensitivity(figure: Figure) -> None:
     figure.supxlabel("Spearman correlation with the population's risk, over draws", size=8)
     handles = [
         Patch(color=style.VERMILLION, lw=0, label="higher value, higher risk"),
@@ -98,11 +103,10 @@ def sensitivity(facts: Facts) -> Figure | None:
         Patch(color=style.LIGHT, lw=0, label="within ±1.96/√(draws − 1): noise"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return figure
 
 
-def _wrapped(name: str, label: str, width: int = 40) -> str:
-    label = textwrap.shorten(label, width, placeholder=" …")
+def _wrapped(name: str, label: str, width: int = 44) -> str:
+    label = textwrap.shorten(label.split(",")[0], width, placeholder=" …")
     return f"{name}\n{label}" if label else name
 
 
@@ -131,7 +135,7 @@ def ranks(facts: Facts) -> Figure | None:
             style.name_rows(axes, list(arm_names(facts).values()))
             title = "all arms" if contest == "all" else "arms that treat everyone"
             axes.set_title(f"{stratum_name(stratum)}: {title}", loc="left")
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
             axes.set_xlim(0, 1)
     figure.supxlabel("probability of the rank, over draws", size=8)
     every = [0, n - 1] if n < 4 else [0, 1, 2, n // 2, n - 1]
@@ -144,11 +148,10 @@ def ranks(facts: Facts) -> Figure | None:
 def _rank_panel(axes: Axes, p: Array, palette: Array) -> None:
     left = np.zeros(len(p))
     for k in range(p.shape[1]):
-        axes.barh(range(len(p)), p[:, k], left=left, color=palette[k], height=0.8)
+        some = np.flatnonzero(p[:, k] > 0)
+        axes.barh(some, p[some, k], left=left[some], color=palette[k], height=0.8)
         left += p[:, k]
-    for a in np.flatnonzero(left < 1e-9):
+    for a in np.flatnonzero(left < 1e-9).tolist():
         axes.text(0.01, a, "not in this contest: leaves someone untreated", size=5.8, va="center", color=style.GREY)
-    for a in np.flatnonzero(p[:, 0] >= 0.1):
+    for a in np.flatnonzero(p[:, 0] >= 0.1).tolist():
         axes.text(p[a, 0] / 2, a, f"{p[a, 0]:.0%}", size=6, va="center", ha="center", color="white")
-
-

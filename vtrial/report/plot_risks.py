@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -18,17 +21,16 @@ from vtrial.report import digits, style
 from vtrial.report.facts import Facts, is_probability, short_arms, short_outcome
 from vtrial.report.tables import STATS
 
-FLOOR = 1e-7
+FLOOR = 1e-6
 """Smallest risk that a log axis shows; intervals beyond it end in an arrow."""
+KDIGO = "eGFR category (KDIGO; mL/min/1.73 m²: G1 ≥ 90 … G5 < 15)"
 type Array = NDArray[np.float64]
 
 
 def arm_names(facts: Facts, *, reference: bool = True) -> dict[str, str]:
     """Short names of the arms, the reference marked."""
     names = short_arms(facts.arms)
-    return {
-        arm: f"{name} (ref.)" if reference and arm == facts.reference else name for arm, name in names.items()
-    }
+    return {arm: f"{name} (ref.)" if reference and arm == facts.reference else name for arm, name in names.items()}
 
 
 def stratum_name(stratum: str) -> str:
@@ -36,12 +38,9 @@ def stratum_name(stratum: str) -> str:
     return "Population" if stratum == POPULATION else stratum
 
 
-def percent_axis(axis: object) -> None:
-    """Label a log axis of probability in percent."""
-    from matplotlib.axis import Axis
-
-    assert isinstance(axis, Axis)
-    axis.set_major_locator(LogLocator(10, numticks=6))
+def percent_axis(axis: Axis, ticks: int = 6) -> None:
+    """Label a log axis of probability in percent, with so many ticks at most."""
+    axis.set_major_locator(LogLocator(10, numticks=ticks))
     axis.set_major_formatter(FuncFormatter(lambda x, _: _percent(x)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -79,13 +78,12 @@ def heatmap(facts: Facts) -> Figure | None:
     rows, columns = grid
     found = facts.estimates["value"].sel(outcome=facts.primary).transpose("arm", "stratum", "stat").values[:, :-1]
     means = found[..., 0]
-    low, high = _log_limits(means)
-    norm = LogNorm(max(low, 1e-6), max(float(np.nanmax(means)), 1e-5))
+    norm = LogNorm(max(_log_limits(means)[0], 1e-6), max(float(np.nanmax(means)), 1e-5))
     across = min(3, len(facts.arms)) if len(columns) <= 8 else 1
     down = math.ceil(len(facts.arms) / across)
-    figure = style.new_figure(0.75 + down * (0.42 + 0.2 * max(len(rows), 2)))
+    figure = style.new_figure(1.8 + down * (0.36 + 0.17 * max(len(rows), 3)))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    image = None
+    image: AxesImage | None = None
     for axes, arm in zip(panels.flat, facts.arms, strict=False):
         image = _heat_panel(facts, axes, arm, found[facts.arms.index(arm)], norm)
         axes.set_title(arm_names(facts)[arm], loc="left")
@@ -95,9 +93,8 @@ def heatmap(facts: Facts) -> Figure | None:
         axes.set_visible(False)
     for empty in range(across * down - len(facts.arms)):
         panels[-2, across - 1 - empty].tick_params(labelbottom=True)
-    figure.supxlabel("eGFR category (KDIGO; mL/min/1.73 m²: G1 ≥ 90 … G5 < 15)" if "G1" in columns else "column",
-                     size=8)  # fmt: skip
-    figure.supylabel("age band, years" if "85+" in rows else "row", size=8)
+    _name_grid(figure, rows, columns)
+    assert image is not None
     bar = figure.colorbar(image, ax=panels, location="top", aspect=60, shrink=0.6, pad=0.01, extend="min")
     percent_axis(bar.ax.xaxis)
     bar.set_label(f"risk of {short_outcome(facts, facts.primary)}, mean; numbers in %")
@@ -105,7 +102,13 @@ def heatmap(facts: Facts) -> Figure | None:
     return figure
 
 
-def _heat_panel(facts: Facts, axes: Axes, arm: str, cells: Array, norm: LogNorm) -> object:
+def _name_grid(figure: Figure, rows: list[str], columns: list[str]) -> None:
+    ages = all(re.match(r"\d+(-\d+|\+)$", row) for row in rows)
+    figure.supxlabel(KDIGO if set(columns) & {"G1", "G4", "G5"} else "column of the strata", size=8)
+    figure.supylabel("age band, years" if ages else "row of the strata", size=8)
+
+
+def _heat_panel(facts: Facts, axes: Axes, arm: str, cells: Array, norm: LogNorm) -> AxesImage:
     rows, columns = facts.grid() or ([], [])
     image, cmap = np.full((len(rows), len(columns)), np.nan), style.colours("cividis")
     size = 5.6 if len(columns) > 5 else 7
@@ -136,16 +139,14 @@ def _cell_text(mean: float, mcse: float) -> str:
 def _heat_legend(figure: Figure, facts: Facts) -> None:
     own = facts.strata[:-1]
     hatched = any(facts.leaves_out(arm, s) for arm in facts.arms for s in own)
-    partly = any(
-        not facts.treats_all(arm, s) and not facts.leaves_out(arm, s) for arm in facts.arms for s in own
-    )
+    partly = any(not facts.treats_all(arm, s) and not facts.leaves_out(arm, s) for arm in facts.arms for s in own)
     handles = []
     if hatched:
         handles.append(Patch(fill=False, hatch="/////", ec=style.GREY, lw=0.5, label="a drug is given to no one"))
     if partly:
         handles.append(Patch(color=style.ORANGE, lw=0, label="corner: a drug is given to some only"))
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        figure.legend(handles=handles, loc="outside upper right", ncols=2)
 
 
 # ------------------------------------------------------------------------------------------------ by arm
@@ -166,21 +167,16 @@ def risk_by_arm(facts: Facts) -> Figure:
     found = np.array([[_row(facts, "value", arm, s) for arm in facts.arms] for s in strata])
     log = is_probability(facts.primary)
     limits = _log_limits(found[..., :4], 1.0)
-    figure = style.new_figure(1.35 + 0.23 * len(facts.arms))
+    figure = style.new_figure(1.35 + 0.23 * max(len(facts.arms), 2))
     panels = figure.subplots(1, len(strata), sharex=True, sharey=True, squeeze=False)[0]
     for axes, stratum, stats in zip(panels, strata, found, strict=True):
         if log:
             axes.set_xscale("log")
             axes.set_xlim(*limits)
-            percent_axis(axes.xaxis)
+            percent_axis(axes.xaxis, 4)
         style.name_rows(axes, list(names.values()))
-        for a, (mean, median, lo, hi, mcse, _) in enumerate(stats):
-            _whisker(axes, a, lo, hi, limits[0] if log else None)
-            axes.plot([max(mean - mcse, limits[0] if log else -math.inf), mean + mcse], [a, a],
-                      color=style.BLUE, lw=4.5, alpha=0.45, solid_capstyle="butt", zorder=3)  # fmt: skip
-            axes.plot(mean, a, "o", color=style.BLUE, ms=3.8, zorder=4)
-            if not log or median >= limits[0]:
-                axes.plot(median, a, "D", mfc="white", mec=style.VERMILLION, ms=3.8, mew=1, zorder=4)
+        for a, stats_of in enumerate(stats):
+            _risk_row(axes, a, stats_of, limits[0] if log else None)
             for drug in facts.leaves_out(facts.arms[a], stratum)[:1]:
                 axes.annotate(f"no {drug}", (1, a), (-1, 3.5), ("axes fraction", "data"), "offset points",
                               ha="right", va="bottom", size=5.5, color=style.GREY)  # fmt: skip
@@ -195,6 +191,20 @@ def risk_by_arm(facts: Facts) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
+
+
+def _risk_row(axes: Axes, a: int, stats: Array, floor: float | None) -> None:
+    mean, median, lo, hi, mcse, _ = (float(x) for x in stats)
+    bottom = -math.inf if floor is None else floor
+    if floor is not None and mean < floor:
+        axes.text(floor, a, " 0" if mean == 0 else f" < {_percent(floor)}", size=6, va="center", color=style.GREY)
+        return
+    _whisker(axes, a, lo, hi, floor)
+    axes.plot([max(mean - mcse, bottom), mean + mcse], [a, a], color=style.BLUE, lw=4.5, alpha=0.45,
+              solid_capstyle="butt", zorder=3)  # fmt: skip
+    axes.plot(mean, a, "o", color=style.BLUE, ms=3.8, zorder=4)
+    if median >= bottom:
+        axes.plot(median, a, "D", mfc="white", mec=style.VERMILLION, ms=3.8, mew=1, zorder=4)
 
 
 def _row(facts: Facts, estimand: str, arm: str, stratum: str) -> list[float]:
@@ -235,7 +245,7 @@ def forest(facts: Facts) -> Figure | None:
     scale = 100.0 if is_probability(facts.primary) else 1.0
     strata, names = facts.telling, arm_names(facts)
     found = scale * np.array([[_row(facts, "difference", arm, s)[:5] for arm in others] for s in strata])
-    figure = style.new_figure(1.3 + 0.23 * len(others))
+    figure = style.new_figure(1.3 + 0.23 * max(len(others), 2))
     panels = figure.subplots(1, len(strata), sharex=True, sharey=True, squeeze=False)[0]
     for axes, stratum, stats in zip(panels, strata, found, strict=True):
         _symlog(axes, found[..., :4])
@@ -249,6 +259,11 @@ def forest(facts: Facts) -> Figure | None:
             axes.plot(mean, a, "o", color=style.BLUE, mfc=style.BLUE if clear else "white", ms=3.8, zorder=4)
             axes.plot(median, a, "D", mfc="white", mec=style.VERMILLION, ms=3.2, mew=1, zorder=3)
         axes.set_title(stratum_name(stratum), loc="left")
+    _name_forest(figure, facts, scale)
+    return figure
+
+
+def _name_forest(figure: Figure, facts: Facts, scale: float) -> None:
     unit = "percentage points" if scale == 100 else facts.unit(facts.primary)
     what = short_outcome(facts, facts.primary)
     figure.supxlabel(f"difference to {facts.reference} in risk of {what}, {unit}\n← lower than reference"
@@ -260,7 +275,6 @@ def forest(facts: Facts) -> Figure | None:
         Line2D([], [], color=style.GREY, lw=1, label=f"{facts.interval:.0%} interval"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
-    return figure
 
 
 def _symlog(axes: Axes, values: Array) -> None:
@@ -273,7 +287,8 @@ def _symlog(axes: Axes, values: Array) -> None:
     low, high = min(float(np.nanmin(values)), -linear), max(float(np.nanmax(values)), linear)
     axes.set_xlim(low * 1.3, high * 1.3)
     shown = [t for t in ticks if low * 1.3 <= t <= high * 1.3]
-    axes.set_xticks(shown, [f"{t:+g}".replace("-", "−") if t else "0" for t in shown])
+    labels = {t: "" if abs(t) == linear else f"{t:+g}".replace("-", "−") for t in shown} | {0.0: "0"}
+    axes.set_xticks(shown, [labels[t] for t in shown])
     axes.set_xticks([], minor=True)
 
 

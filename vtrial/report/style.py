@@ -54,13 +54,16 @@ STYLE: dict[str, Any] = {
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Make an empty figure, to be called inside `styled`."""
-    return Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", wspace=0.05)
+    return figure
 
 
 def styled() -> Any:
     """Context in which figures are drawn and written, whatever the user's own style is."""
-    default = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
-    return matplotlib.rc_context({**default, **STYLE})
+    every: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k}
+    every.update(STYLE)
+    return matplotlib.rc_context(every)
 
 
 def colours(name: str) -> Colormap:
@@ -71,7 +74,7 @@ def colours(name: str) -> Colormap:
 def write_svg(figure: Figure) -> bytes:
     """Write a figure as SVG, the same bytes each time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "vtrial"})
+    figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None, "Creator": "vtrial"})
     return buffer.getvalue()
 
 

@@ -18,6 +18,8 @@ COLUMNS = (
     "mean", "median", "lo", "hi", "mcse", "inner_share", "top5_share",
 )  # fmt: skip
 """Columns of estimates.csv; `top5_share` is the share of the mean that the top 5% of draws carry."""
+LARGE = 1e6
+"""Numbers needed to harm above this are all written alike."""
 STATS = ("mean", "median", "lo", "hi", "mcse", "inner_share")
 
 
@@ -131,7 +133,7 @@ def _outcome_rows(facts: Facts) -> Iterator[tuple[object, ...]]:
             for o, outcome in enumerate(facts.outcomes):
                 unit, start = facts.unit(outcome), (arm, stratum, outcome)
                 rows = {name: [float(x) for x in array[a, s, o]] for name, array in values.items()}
-                top = carried(facts.risk.values[a, s, o])
+                top = carried(facts.draws_of(*start))
                 yield (*start, unit, "value", facts.interval, *rows["value"], top)
                 yield (*start, unit, "difference", facts.interval, *rows["difference"], nothing)
                 if math.isfinite(rows["ratio"][0]):
@@ -146,7 +148,8 @@ def _share_rows(facts: Facts) -> Iterator[tuple[object, ...]]:
     for arm in facts.arms:
         for stratum in facts.strata:
             cell = found.sel(arm=arm, stratum=stratum)
-            for drug, share in zip(facts.drugs, cell["treated"].values, strict=True):
+            shares = facts.treated[facts.arms.index(arm), facts.strata.index(stratum)]
+            for drug, share in zip(facts.drugs, shares, strict=True):
                 yield arm, stratum, drug, "1", "treated", n, float(share), n, n, n, n, n, n
             for contest in found["contest"].values:
                 p, mcse = (float(cell[v].sel(contest=contest)) for v in ("p_safest", "p_safest_mcse"))
@@ -240,4 +243,6 @@ def _write_nnh(harm: tuple[float, float, float, float] | None, difference: dict[
         return "–"
     mean = abs(harm[0])
     error = difference["mcse"] / difference["mean"] ** 2  # delta method
-    return f"{digits.number(mean, error)} {'harmed' if harm[0] > 0 else 'spared'}"
+    ends = sorted(abs(end) for end in harm[2:])
+    low, high = (f">{LARGE:,.0f}" if end > LARGE else digits.number(end, end / 10) for end in ends)
+    return f"{digits.number(mean, error)} {'harmed' if harm[0] > 0 else 'spared'} ({low} to {high})"

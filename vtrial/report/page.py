@@ -1,0 +1,244 @@
+"""The report as one HTML page, and in brief as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from dataclasses import asdict
+from typing import Any
+
+import jinja2
+import xarray as xr
+
+from vtrial.estimand import POPULATION
+from vtrial.report import digits
+from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, NOTICE, Facts, short_outcome
+from vtrial.report.figures import Drawn
+from vtrial.report.summary import summarise
+from vtrial.report.tables import contrast_of, risk_of
+
+_LINK = re.compile(r"https?://[^\s<>\"')\]]+|\b10\.\d{4,9}/[^\s<>\"',;)\]]+")
+
+
+def render_html(result: xr.DataTree, figures: list[Drawn]) -> str:
+    """Render the page, all in one file.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+    figures : list of Drawn
+
+    Returns
+    -------
+    str
+    """
+    return _environment(autoescape=True).get_template("report.html.j2").render(_context(result, figures))
+
+
+def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
+    """Render the report in brief, with links to `figures/`.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+    figures : list of Drawn
+
+    Returns
+    -------
+    str
+    """
+    return _environment(autoescape=False).get_template("report.md.j2").render(_context(result, figures))
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vtrial", "report"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"pieces": pieces, "inline": inline, "md": escape_markdown}
+    return environment
+
+
+def pieces(text: str) -> list[tuple[str, str]]:
+    """Cut a text into plain parts and links: pairs of text and address, the address empty for plain parts.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of tuple
+
+    Examples
+    --------
+    >>> pieces("Wuis 1990, doi 10.1007/BF01970149")
+    [('Wuis 1990, doi ', ''), ('10.1007/BF01970149', 'https://doi.org/10.1007/BF01970149')]
+    """
+    found, at = [], 0
+    for match in _LINK.finditer(text):
+        address = match[0].rstrip(".,;")
+        found.append((text[at : match.start()], ""))
+        found.append((address, address if address.startswith("http") else f"https://doi.org/{address}"))
+        at = match.start() + len(address)
+    return [part for part in [*found, (text[at:], "")] if part[0]]
+
+
+def inline(svg: bytes) -> str:
+    """An SVG as a data address, so that the page needs no other file."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def escape_markdown(text: object) -> str:
+    """Make a text plain in Markdown, and in a cell of its tables.
+
+    Examples
+    --------
+    >>> print(escape_markdown("<b>|x|*"))
+    &lt;b&gt;\\|x\\|\\*
+    """
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|_#])", r"\\\1", plain)
+
+
+# ------------------------------------------------------------------------------------------------ context
+
+
+def _context(result: xr.DataTree, figures: list[Drawn]) -> dict[str, Any]:
+    facts, attrs = Facts(result), dict(result.attrs)
+    fixed = facts.json("fixed")
+    return {
+        "attrs": attrs,
+        "notice": NOTICE,
+        "prior": facts.prior,
+        "what": short_outcome(facts, facts.primary),
+        "primary_label": facts.label(facts.primary),
+        "reference": facts.reference,
+        "probability": f"{facts.interval:.0%}",
+        "tails": f"{100 * facts.tail:g}% and {100 - 100 * facts.tail:g}%",
+        "inner_limit": f"{INNER_LIMIT:g}",
+        "carried_limit": f"{CARRIED_LIMIT:.0%}",
+        "population": POPULATION,
+        "summary": summarise(facts),
+        "risks": _risk_blocks(facts),
+        "contrasts": _contrast_blocks(facts),
+        "chances": _chances(facts),
+        "untreated": _untreated(facts),
+        "levels": list(enumerate(facts.levels)),
+        "limits": facts.json("limits"),
+        "params": [p | {"fixed": fixed.get(p["name"])} for p in facts.json("params")],
+        "fixed": fixed,
+        "evidence": facts.json("evidence"),
+        "arms": facts.json("arms"),
+        "oddities": _oddities(facts),
+        "dialysis": bool(facts.result["risk"].to_dataset()["dialysis"].any()),
+        "versions": facts.json("versions"),
+        "people": facts.json("population"),
+        "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
+        "strata": facts.strata[:-1],
+        "figures": figures,
+    }
+
+
+def _head(facts: Facts, stratum: str) -> dict[str, Any]:
+    weight = float(facts.estimates["weight"].values[facts.strata.index(stratum)])
+    name = "Population, strata weighted by their share" if stratum == POPULATION else stratum
+    share = "" if stratum == POPULATION else f"{digits.probability(weight)} of the population"
+    return {"stratum": stratum, "name": name, "share": share}
+
+
+def _risk_blocks(facts: Facts) -> list[dict[str, Any]]:
+    blocks = []
+    for stratum in facts.telling:
+        risks = [risk_of(facts, arm, stratum) for arm in facts.arms]
+        rows = [
+            asdict(risk) | {"marks": risk.marks, "noisy": risk.noisy, "skewed": risk.skewed,
+                            "inner": f"{risk.inner_share:.2g}", "top": _percent(risk.top5_share)}
+            for risk in risks
+        ]  # fmt: skip
+        blocks.append(_head(facts, stratum) | {"rows": rows})
+    return blocks
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else "–"
+
+
+def _contrast_blocks(facts: Facts) -> list[dict[str, Any]]:
+    others = [arm for arm in facts.arms if arm != facts.reference]
+    if not others:
+        return []
+    return [
+        _head(facts, stratum) | {"rows": [contrast_of(facts, arm, stratum) for arm in others]}
+        for stratum in facts.telling
+    ]
+
+
+def _chances(facts: Facts) -> list[dict[str, Any]]:
+    """By stratum and arm: probability of the lowest risk, mean rank, probability below each limit."""
+    found, blocks = facts.estimates, []
+    for stratum in facts.telling:
+        rows = []
+        for arm in facts.arms:
+            cell = found.sel(arm=arm, stratum=stratum)
+            row: dict[str, Any] = {"arm": arm}
+            for contest in ("all", "treating"):
+                one = cell.sel(contest=contest)
+                p_rank = one["p_rank"].values
+                inside = p_rank.sum() > 0.5
+                p, mcse = float(one["p_safest"]), float(one["p_safest_mcse"])
+                row[contest] = _chance(p, mcse) if inside else "not in"
+                mean = float((p_rank * one["rank"].values).sum())
+                row[f"{contest}_rank"] = f"{mean:.1f}" if inside else "–"
+            row["below"] = [
+                _chance(float(p), float(e))
+                for p, e in zip(cell["p_below"].values, cell["p_below_mcse"].values, strict=True)
+            ]
+            rows.append(row)
+        limits = [_write_limit(facts, str(limit)) for limit in found["limit"].values]
+        blocks.append(_head(facts, stratum) | {"rows": rows, "limits": limits})
+    return blocks
+
+
+def _chance(p: float, mcse: float) -> str:
+    return f"{digits.probability(p, mcse)} ({digits.error(mcse, percent=True)})"
+
+
+def _write_limit(facts: Facts, limit: str) -> str:
+    outcome, _, below = limit.partition(" < ")
+    return f"{short_outcome(facts, outcome)} below {below}"
+
+
+def _untreated(facts: Facts) -> list[dict[str, str]]:
+    """Arms, strata and drugs where not everyone is treated, though the arm gives the drug to someone."""
+    treated = facts.estimates["treated"].transpose("arm", "stratum", "drug").values
+    rows = []
+    for a, arm in enumerate(facts.arms):
+        for d, drug in enumerate(facts.drugs):
+            by_share: dict[str, list[str]] = {}
+            if treated[a, :, d].max() <= 0:
+                continue
+            for s, stratum in enumerate(facts.strata):
+                if treated[a, s, d] < 1 - 1e-12:
+                    by_share.setdefault(digits.probability(float(treated[a, s, d])), []).append(stratum)
+            rows += [
+                {"arm": arm, "drug": drug, "share": share, "strata": ", ".join(strata)}
+                for share, strata in by_share.items()
+            ]
+    return rows
+
+
+def _oddities(facts: Facts) -> list[dict[str, str]]:
+    """Doses that no product gives."""
+    return [
+        {"arm": arm["id"], "drug": drug, "policy": policy["id"],
+         "doses": ", ".join(f"{dose:g} mg" for dose in policy["unavailable"])}
+        for arm in facts.json("arms")
+        for drug, policy in arm["drugs"].items()
+        if policy["unavailable"]
+    ]  # fmt: skip

@@ -1,0 +1,100 @@
+"""A plain summary in sentences, every one of them made from the numbers of the result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vtrial.estimand import POPULATION
+from vtrial.report import digits
+from vtrial.report.facts import Facts, short_outcome
+from vtrial.report.tables import risk_of
+
+
+def summarise(facts: Facts) -> list[str]:
+    """Say in a few sentences what a result says.
+
+    Parameters
+    ----------
+    facts : Facts
+
+    Returns
+    -------
+    list of str
+        One paragraph each: the population, the telling strata, the extremes, cautions.
+    """
+    paragraphs = [_stratum(facts, stratum) for stratum in facts.telling]
+    if len(facts.strata) > 2:
+        paragraphs.append(_extremes(facts))
+    return [*paragraphs, *_cautions(facts)]
+
+
+def _mean_and_more(facts: Facts, arm: str, stratum: str) -> str:
+    text = risk_of(facts, arm, stratum).text
+    return (
+        f"{text['mean']} (MCSE {text['mcse']}; median {text['median']}; {facts.interval:.0%} interval "
+        f"{text['lo']} to {text['hi']})"
+    )
+
+
+def _stratum(facts: Facts, stratum: str) -> str:
+    where = "In the population" if stratum == POPULATION else f"In {stratum}"
+    what = short_outcome(facts, facts.primary)
+    text = f"{where}, the risk of {what} under the reference arm {facts.reference} is "
+    text += f"{_mean_and_more(facts, facts.reference, stratum)}."
+    if len(facts.arms) == 1:
+        return text
+    means = {arm: facts.stats("value", arm, stratum, facts.primary)["mean"] for arm in facts.arms}
+    text += " " + _against(facts, "highest", max(means.values()), means, stratum)
+    text += " " + _against(facts, "lowest", min(means.values()), means, stratum)
+    treating = {arm: mean for arm, mean in means.items() if facts.treats_all(arm, stratum)}
+    low = [arm for arm, mean in means.items() if mean == min(means.values())]
+    if treating and not any(arm in treating for arm in low):
+        best = min(treating, key=lambda arm: treating[arm])
+        text += " That leaves patients without a drug; among arms that treat everyone the lowest is "
+        text += f"{best} with {_mean_and_more(facts, best, stratum)}."
+    return text
+
+
+def _against(facts: Facts, which: str, value: float, means: dict[str, float], stratum: str) -> str:
+    """The arm (or arms) of highest or lowest mean, and its ratio to the reference."""
+    arms = [arm for arm, mean in means.items() if mean == value]
+    names = arms[0] if len(arms) == 1 else f"{', '.join(arms[:-1])} and {arms[-1]} alike"
+    if facts.reference in arms:
+        return f"The {which} mean is that of {names}."
+    ratio = facts.stats("ratio", arms[0], stratum, facts.primary)
+    text = f"The {which} mean is that of {names}, {_mean_and_more(facts, arms[0], stratum)}"
+    if not np.isfinite(ratio["mean"]):
+        return f"{text}."
+    return (
+        f"{text}: {digits.number(ratio['mean'], ratio['mcse'])} times the reference (ratio of means, MCSE "
+        f"{digits.error(ratio['mcse'], percent=False)})."
+    )
+
+
+def _extremes(facts: Facts) -> str:
+    own = facts.strata[:-1]
+    found = facts.estimates["value"].sel(outcome=facts.primary, stat="mean", stratum=own)
+    means = found.transpose("arm", "stratum").values
+    (a, s), (b, t) = (np.unravel_index(f(means), means.shape) for f in (np.nanargmax, np.nanargmin))
+    high, low = (facts.arms[a], own[s]), (facts.arms[b], own[t])
+    return (
+        f"Over all arms and the {len(own)} strata the mean ranges from {risk_of(facts, *low).text['mean']} "
+        f"({low[0]} in {low[1]}) to {risk_of(facts, *high).text['mean']} ({high[0]} in {high[1]})."
+    )
+
+
+def _cautions(facts: Facts) -> list[str]:
+    risks = [risk_of(facts, arm, stratum) for stratum in facts.telling for arm in facts.arms]
+    cautions = []
+    if skewed := sum(risk.skewed for risk in risks):
+        cautions.append(
+            f"In {skewed} of the {len(risks)} risks of the main table the top 5% of draws carry more than half of "
+            "the mean: whether such a risk is rare or not depends on a few values of the parameters that the "
+            "evidence does not exclude. Read the median beside the mean."
+        )
+    if noisy := sum(risk.noisy for risk in risks):
+        cautions.append(
+            f"In {noisy} of them more than a tenth of the interval's variance is patient noise, which more patients "
+            "would remove."
+        )
+    return cautions
