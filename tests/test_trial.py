@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from vtrial import draw_parameters, load_result, run, save_result
-from vtrial.simulate import draw_patients, expose_reference, simulate
+from vtrial.patients import draw_patients, expose_reference, simulate
 from vtrial.spec import InputError
 
 

@@ -9,13 +9,15 @@ Five hops lead from the command line to a number, each a public function::
 | floor | rooms |
 |---|---|
 | 0 | `spec` strict YAML, units, errors; `library` where models and policies lie; `compiled` the door to numba |
-| 1 | `model` what a model file defines; `sample` every random number; `pharmacodynamics` drive and levels |
-| 2 | `kinetics` the exact stepper; `population`; `policy`; `endpoint`; `estimand` |
-| 3 | `scenario` one YAML file, one question |
-| 4 | `simulate` patients through an arm |
-| 5 | `trial` `run`, results on disk |
-| 6 | `report` figures, tables, HTML |
-| 7 | `cli` |
+| 1 | `sample` every random number |
+| 2 | `model` what a model file defines |
+| 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
+| 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
+| 5 | `scenario` one YAML file, one question |
+| 6 | `patients` drawn, and treated by an arm |
+| 7 | `trial` the whole path, results on disk |
+| 8 | `report` figures, tables, HTML |
+| 9 | `cli` |
 
 A module imports only from floors below its own; `tests/test_floors.py` holds it to that.
 """
@@ -26,16 +28,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vtrial.estimand import estimate
     from vtrial.model import draw_parameters, load_model
+    from vtrial.patients import draw_patients, simulate
     from vtrial.policy import load_policies
     from vtrial.scenario import load_scenario
-    from vtrial.simulate import draw_patients, simulate
     from vtrial.spec import InputError
     from vtrial.trial import load_result, run, save_result
 
 _HOME = {
     "InputError": "spec",
     "draw_parameters": "model",
-    "draw_patients": "simulate",
+    "draw_patients": "patients",
     "estimate": "estimand",
     "load_model": "model",
     "load_policies": "policy",
@@ -43,7 +45,7 @@ _HOME = {
     "load_scenario": "scenario",
     "run": "trial",
     "save_result": "trial",
-    "simulate": "simulate",
+    "simulate": "patients",
 }
 
 __all__ = [

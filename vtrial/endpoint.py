@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vtrial.estimand import Outcome
 from vtrial.model import Model
 from vtrial.spec import Duration, Spec
 
@@ -32,16 +33,6 @@ class Exposed(Protocol):
     def auc(self) -> Array: ...
     @property
     def time_at(self) -> Array: ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One number per patient: its name, unit, meaning, and whether its mean is the risk of a level."""
-
-    name: str
-    unit: str
-    label: str
-    risk: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +118,7 @@ class LevelReached(Spec):
                 if self.estimator == "integrated":
                     values.append(level_probability(peaks, r, omega_S))
                 else:
-                    values.append(level_reached(peaks, r, omega_S, seen.z).astype(float))
+                    values.append(level_reached(peaks, r, omega_S, seen.z[: len(peaks)]).astype(float))
         return values
 
 

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vtrial.endpoint import Outcome
 from vtrial.spec import Spec
 
 if TYPE_CHECKING:
@@ -32,6 +31,16 @@ type Array = NDArray[np.float64]
 STATS = ("mean", "median", "lo", "hi", "mcse", "inner_share")
 POPULATION = "population"
 """Name of the population-standardised row beside the strata."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One number per patient: its name, unit, meaning, and whether its mean is the risk of a level."""
+
+    name: str
+    unit: str
+    label: str
+    risk: bool = False
 
 
 class Limit(Spec):
@@ -219,10 +228,15 @@ def describe(value: Array, noise: Array, interval: float) -> Array:
     draws = value.shape[-1]
     tail = (1 - interval) / 2
     lo, median, hi = np.quantile(value, [tail, 0.5, 1 - tail], axis=-1)
-    variance = value.var(-1, ddof=1)
+    variance = _variance(value)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(variance > 0, noise.mean(-1) / variance, 0.0)
     return np.stack([value.mean(-1), median, lo, hi, np.sqrt(variance / draws), share], -1)
+
+
+def _variance(value: Array) -> Array:
+    """Variance along the last dim; not known of one draw."""
+    return value.var(-1, ddof=1) if value.shape[-1] > 1 else np.full(value.shape[:-1], np.nan)
 
 
 def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
@@ -234,9 +248,7 @@ def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
         residual = (value - ratio[..., None] * base) / base.mean(-1)[..., None]
     known = np.isfinite(each).all(-1)
     lo, median, hi = np.quantile(np.where(known[..., None], each, 0.0), [tail, 0.5, 1 - tail], axis=-1)
-    stats = np.stack(
-        [ratio, median, lo, hi, np.sqrt(residual.var(-1, ddof=1) / draws), np.full_like(ratio, np.nan)], -1
-    )
+    stats = np.stack([ratio, median, lo, hi, np.sqrt(_variance(residual) / draws), np.full_like(ratio, np.nan)], -1)
     return np.where(known[..., None], stats, np.nan)
 
 

@@ -370,6 +370,65 @@ def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
 # --------------------------------------------------------------------------------------------- draws
 
 
+def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Find what is wrong with parameters held at a value.
+
+    Parameters
+    ----------
+    model : Model
+    fix : mapping
+        Values in the units of the model.
+
+    Returns
+    -------
+    list of (name, message)
+        Unknown names, values that are not finite, that give a typical patient an impossible parameter (a volume
+        of zero, a negative SD), or that break the model's constraint among themselves.
+
+    Examples
+    --------
+    >>> check_fixed(load_model("baclofen_pregabalin"), {"baclofen.V": 0.0})
+    [('baclofen.V', "given 0: gives 'baclofen.V' = 0 in a typical patient")]
+    """
+    names = [param.name for param in model.params]
+    problems = [(n, f"unknown parameter '{n}'; {nearest(n, names)}") for n in fix if n not in names]
+    problems += [(n, f"given {v}: not a finite number") for n, v in fix.items() if n in names and not np.isfinite(v)]
+    if problems:
+        return problems
+    middle = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
+    for name, value in fix.items():
+        low = model.param(name).prior.quantile(np.float64(1e-300)) if "omega" in name else -np.inf
+        wrong = _impossible(model, middle | {name: np.float64(value)})
+        if value < min(low, 0.0) or wrong:
+            problems.append(
+                (name, f"given {value:g}: gives {wrong or 'a negative SD'}" + " in a typical patient" * bool(wrong))
+            )
+    if not problems and fix and not _can_hold(model, fix):
+        problems += [(n, "the fixed values contradict the model's constraint") for n in list(fix)[:1]]
+    return problems
+
+
+def _impossible(model: Model, theta: Values) -> str:
+    """Name the first parameter of a typical patient that cannot be."""
+    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(90.0)}
+    with np.errstate(all="ignore"):
+        given = individual(model, theta, cov, {})
+    zero_allowed = ("tlag", "CL", "Q")
+    for name, value in given.items():
+        least = 0.0 if name.rsplit(".", 1)[-1] in zero_allowed else np.finfo(float).tiny
+        if not (np.isfinite(value) and value >= least):
+            return f"'{name}' = {float(value):g}"
+    return ""
+
+
+def _can_hold(model: Model, fix: Mapping[str, float]) -> bool:
+    """Whether some value of the parameters that are not fixed satisfies the constraint (a thousand are tried)."""
+    p = (np.arange(1000) + 0.5) / 1000
+    shuffled = {param.name: np.roll(p, 37 * k)[:: (-1) ** k] for k, param in enumerate(model.params)}
+    theta = {param.name: param.prior.quantile(shuffled[param.name]) for param in model.params}
+    return bool(np.any(model.constraint(theta | {n: np.full(1000, float(v)) for n, v in fix.items()})))
+
+
 def draw_parameters(
     model: Model,
     draws: int,
@@ -415,9 +474,9 @@ def draw_parameters(
     from vtrial.sample import key, uniforms
 
     fix = dict(fix or {})
-    unknown = [name for name in fix if name not in {p.name for p in model.params}]
-    if unknown:
-        raise InputError([f"fix: {nearest(n, [p.name for p in model.params])}; given '{n}'" for n in unknown])
+    problems = check_fixed(model, fix)
+    if problems:
+        raise InputError([f"fix: {text}" for _, text in problems])
     if posterior is not None:
         theta, source = _read_posterior(model, draws, Path(posterior)), f"posterior {Path(posterior).name}"
     else:
@@ -465,7 +524,7 @@ def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
     except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
         raise InputError([Problem(f"not a readable posterior ({type(error).__name__})", file=path)]) from None
     if "chain" in data.dims:
-        data = data.stack(sample=("chain", "draw"))
+        data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
     problems, theta = [], {}
     for param in model.params:
         values = np.asarray(data[param.name], float) if param.name in data else None
@@ -479,6 +538,8 @@ def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
             problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
         else:
             theta[param.name] = values[:draws]
+    if not problems and not np.all(model.constraint(theta)):
+        problems.append(Problem(f"draws break the constraint of model {model.name}", file=path))
     if problems:
         raise InputError(problems)
     return theta

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from vtrial.endpoint import Endpoint, Outcome, TimeAtLevel, outcomes, windows
-from vtrial.estimand import POPULATION, Accept, Estimands
-from vtrial.model import Model, Surface, load_model, model_names
+from vtrial.endpoint import Endpoint, TimeAtLevel, outcomes, windows
+from vtrial.estimand import POPULATION, Accept, Estimands, Outcome
+from vtrial.model import Model, Surface, check_fixed, load_model, model_names
 from vtrial.policy import Arm, Policies, check_arm, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
@@ -265,14 +265,17 @@ def _check(
 
 def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
     names = [param.name for param in model.params]
+    known: dict[str, float] = {}
     for name, value in spec.model.fix.items():
         if name not in names:
             yield ("model", "fix", name), f"unknown parameter '{name}'; {nearest(name, names)}"
             continue
         try:
-            _fixed(value, model.param(name).unit)
+            known[name] = _fixed(value, model.param(name).unit)
         except PydanticCustomError as error:
             yield ("model", "fix", name), str(error)
+    for name, text in check_fixed(model, known):
+        yield ("model", "fix", name), text
 
 
 def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[Finding]:
@@ -329,23 +332,27 @@ def _check_windows(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
 
 
 def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
-    try:
-        names = {outcome.name for outcome in outcomes(spec.endpoints, model)}
-    except IndexError:  # a level that the model does not have: reported already
-        return
-    strata = [s.name for s in population.strata] if population else None
+    names: list[str] = []
+    for place, endpoint in enumerate(spec.endpoints):
+        if max(getattr(endpoint, "level", (0,))) >= len(model.levels):
+            continue  # reported already
+        own = [outcome.name for outcome in endpoint.outcomes(model)]
+        if twice := sorted({name for name in own if [*names, *own].count(name) > 1}):
+            yield ("endpoints", place), f"given twice: {', '.join(twice)}"
+        names += own
     uses: list[tuple[Where, str]] = [(("estimands", "primary"), spec.estimands.primary)]
     uses += [(("estimands", "limits", i, "outcome"), limit.outcome) for i, limit in enumerate(spec.estimands.limits)]
     uses += [(("accept", i, "outcome"), accept.outcome) for i, accept in enumerate(spec.accept)]
     for where, name in uses:
         if name not in names:
             yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
-    cells: list[tuple[Where, str]] = [(("accept", i, "stratum"), a.stratum) for i, a in enumerate(spec.accept)]
+    places = [] if population is None else [stratum.name for stratum in population.strata]
+    cells = [(("accept", i, "stratum"), a.stratum, [*places, POPULATION]) for i, a in enumerate(spec.accept)]
     if spec.dose_risk:
-        cells += [(("dose_risk", "strata", i), name) for i, name in enumerate(spec.dose_risk.strata)]
-    for where, name in cells:
-        if strata is not None and name not in [*strata, POPULATION]:
-            yield where, f"unknown stratum '{name}'; {nearest(name, [*strata, POPULATION])}"
+        cells += [(("dose_risk", "strata", i), name, places) for i, name in enumerate(spec.dose_risk.strata)]
+    for where, name, allowed in cells:
+        if places and name not in allowed:
+            yield where, f"unknown stratum '{name}'; {nearest(name, allowed)}"
 
 
 def json_schema() -> dict[str, Any]:

@@ -168,6 +168,8 @@ class Quantity:
     def read(self, given: Any) -> float:
         """Convert what was written, and hold it against the bounds."""
         value = magnitude(given, self.unit)
+        if value - value != 0:
+            raise PydanticCustomError("range", "{text}", {"text": f"given '{given}': not a finite number"})
         low = self.low if self.above is None else self.above
         if value > self.high or value < low or (self.above is not None and value == low):
             text = f"given '{given}': must be {'at least' if self.above is None else 'more than'} {low:g} {self.unit}"
@@ -269,7 +271,8 @@ def _scalar(node: Any) -> Any:
     if kind == "bool":
         return node.value.lower() == "true"
     if kind == "int":
-        return int(node.value.replace("_", ""), 0)
+        text = node.value.replace("_", "")
+        return int(text, 0 if re.match(r"[-+]?0[xo]", text) else 10)
     if kind == "float":
         return float(node.value.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
     return node.value
@@ -307,6 +310,10 @@ def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Pr
             message = f"unknown key '{where[-1]}'; {nearest(str(where[-1]), allowed)}" if allowed else "unknown key"
         case "missing":
             message = f"the key '{where[-1]}' is missing"
+        case "union_tag_invalid":
+            allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected_tags"])
+            tag = str(detail["ctx"]["tag"])
+            message = f"unknown {detail['ctx']['discriminator'].strip(chr(39))} '{tag}'; {nearest(tag, allowed)}"
         case "literal_error" | "enum":
             allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
             message = f"given {detail['input']!r}; {nearest(str(detail['input']), allowed)}"

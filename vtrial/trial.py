@@ -20,9 +20,9 @@ from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
 from vtrial.kinetics import Exposure
 from vtrial.library import POLICIES
 from vtrial.model import draw_parameters, evidence_rows
+from vtrial.patients import draw_patients, expose_reference, simulate, trace_example
 from vtrial.policy import Arm, unavailable_doses
 from vtrial.scenario import Scenario
-from vtrial.simulate import draw_patients, expose_reference, simulate, trace_example
 from vtrial.spec import InputError, Problem
 
 BLOCK = 10_000

@@ -86,60 +86,34 @@ def _search(block, queue, pattern, patients, frame, i, on_drive, c, first, last,
     state_at(block, queue, pattern, i, first, x, a)
     longest = LONGEST / block.q[:, i].max()  # a faster rate would make the series underflow: smaller pieces
     for k in range(first, last):
-        t, end = k * frame.h, (k + 1) * frame.h
-        now = x.copy()
-        _take_doses(queue, pattern, i, k, end, t, now)
-        while t < end:
-            until = min(end, t + longest)
+        now, t = x.copy(), 0.0  # time within the step
+        _take_doses(queue, pattern, frame, i, k, t, now)
+        while t < frame.h:
+            until = min(frame.h, t + longest)
             for j in range(queue.first[k], queue.first[k + 1]):
-                due = end - queue.wait[j]
+                due = frame.h - queue.wait[j]
                 if queue.lane[j] == i and t < due < until:
                     until = due
-            length = until - t
+            start, length = k * frame.h + t, until - t
             _expand_ahead(block, pattern, frame, i, on_drive, c, now, length, a, b, series, n, shift)
             best, time = _climb(
-                patients,
-                frame,
-                block.who[i],
-                on_drive,
-                c,
-                series,
-                n,
-                shift,
-                t,
-                length,
-                0.0,
-                length,
-                best,
-                time,
+                patients, frame, block.who[i], on_drive, c, series, n, shift, start, length, 0.0, length, best, time
             )
             for d in range(len(pattern.sites)):
                 depot, past = pattern.sites[d, 0], pattern.sites[d, 3]
-                advance(
-                    block.M,
-                    i,
-                    pattern.entries,
-                    pattern.spans[d],
-                    depot,
-                    past,
-                    block.q[d, i],
-                    length,
-                    now,
-                    a,
-                    b,
-                )
+                advance(block.M, i, pattern.entries, pattern.spans[d], depot, past, block.q[d, i], length, now, a, b)
             t = until
-            _take_doses(queue, pattern, i, k, end, t, now)
+            _take_doses(queue, pattern, frame, i, k, t, now)
         step_lane(block, queue, pattern, i, k, x, a)
         x[:] = a
     return best, time
 
 
 @inlined
-def _take_doses(queue, pattern, i, k, end, t, x):
-    """Add the doses of lane `i` that arrive at time `t` of step `k`."""
+def _take_doses(queue, pattern, frame, i, k, t, x):
+    """Add the doses of lane `i` that arrive `t` hours into step `k`."""
     for j in range(queue.first[k], queue.first[k + 1]):
-        if queue.lane[j] == i and end - queue.wait[j] == t:
+        if queue.lane[j] == i and frame.h - queue.wait[j] == t:
             x[pattern.sites[queue.drug[j], 0]] += queue.amount[j]
 
 

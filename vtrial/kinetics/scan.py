@@ -194,6 +194,8 @@ def _arrivals_of(queue, counting, d, i, block, pattern, patients, doses, frame):
     for j in range(doses.first[row], doses.first[row + 1]):
         arrival = doses.time[j] - doses.origin[p] + patients.tlag[d, p]
         k = math.floor(arrival / frame.h)
+        if (k + 1) * frame.h <= arrival:  # the quotient was rounded
+            k += 1
         if k < 0 or k >= frame.ends[-1]:
             continue
         if counting:
@@ -201,7 +203,7 @@ def _arrivals_of(queue, counting, d, i, block, pattern, patients, doses, frame):
             continue
         place = queue.first[k]
         queue.first[k] += 1
-        wait = (k + 1) * frame.h - arrival
+        wait = min((k + 1) * frame.h - arrival, frame.h)
         if abs(wait - known) > 1e-13:  # doses at the same phase of the step spread alike
             known = wait
             unit[:] = 0.0

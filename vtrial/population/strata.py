@@ -166,7 +166,9 @@ type _Item = Annotated[
     Annotated[_Named, Tag("name")] | Annotated[Stratum, Tag("Stratum")],
     Discriminator(lambda given: "name" if isinstance(given, str) else "Stratum"),
 ]
-type Strata = Annotated[list[_Item], BeforeValidator(_list_of_strata), Field(min_length=1)]
+type Strata = Annotated[
+    list[_Item], BeforeValidator(_list_of_strata, json_schema_input_type=list[_Item] | _Item), Field(min_length=1)
+]
 
 
 class Columns(Spec):
@@ -276,7 +278,14 @@ class PopulationSpec(Spec):
     model: Annotated[str, AfterValidator(_known_model)] | None = None
     """Name of a covariate model in `models/population/`."""
     bootstrap: Bootstrap | None = None
-    patient: Annotated[list[Patient], BeforeValidator(_list_of_patients), Field(min_length=1)] | None = None
+    patient: (
+        Annotated[
+            list[Patient],
+            BeforeValidator(_list_of_patients, json_schema_input_type=list[Patient] | Patient),
+            Field(min_length=1),
+        ]
+        | None
+    ) = None
     """One patient, or a list of named ones."""
     strata: Strata | None = None
     """`standard` (the default), a list of strata, or names: a standard stratum, `G5D`, `everyone`."""

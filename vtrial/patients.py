@@ -46,7 +46,7 @@ def draw_patients(
     -------
     xarray.Dataset
         ``Cohort``, dims (stratum, draw, patient): covariates, ``GFR`` (true, mL/min), individual parameters, and
-        ``z`` (channel), the deviation of log sensitivity that only the counting estimator looks at. Patients are
+        ``z`` (channel, the first of which serves a combined drive), the deviation of log sensitivity that only the counting estimator looks at. Patients are
         fresh in each draw and the same for all arms; more strata, draws or patients leave them as they are.
 
     Raises
@@ -233,7 +233,7 @@ def _expose(
     def flat(name: str) -> NDArray[np.float64]:
         values = cohort[name].values
         values = values if values.ndim == 3 else np.broadcast_to(values[None, :, None], whole)
-        return np.ascontiguousarray(values).reshape(n)
+        return np.array(values, float).reshape(n)  # a copy: read-only views would be compiled for a second time
 
     doses = [([(r.time, r.amt * multiple) for r in given[d].table], given[d].index.reshape(n)) for d in scenario.drugs]
     first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[index] for table, index in doses]
@@ -244,7 +244,7 @@ def _expose(
     sedation = Sedation(
         scenario.spec.model.surface,
         *(flat("A"), flat("alpha"), flat("tolerance_fold"), 24.0 * flat("tolerance_t_half")),
-        np.ascontiguousarray(draw).reshape(n),
+        np.array(draw).reshape(n),
         _levels(scenario, cohort)[:, [level - 1 for level in timed]],
         cohort["omega_S"].values,
     )
