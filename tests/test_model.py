@@ -285,10 +285,10 @@ def written(tmp_path, dataset, group="/posterior"):
     return path
 
 
-def test_posterior_group_is_read_chain_after_chain(tmp_path):
+def test_first_draws_of_a_posterior_are_of_all_its_chains(tmp_path):
     data = posterior_of()
     theta = draw_parameters(MODEL, 60, seed=1, posterior=written(tmp_path, data))
-    assert np.array_equal(theta["alpha"].values, data["alpha"].values.ravel())
+    assert np.array_equal(theta["alpha"].values, data["alpha"].values.T.ravel())
     assert (theta["allometry_CL"] == 0.75).all()  # fixed by the model, and not in the file
     assert theta.attrs["source"] == "posterior fit.nc"
 

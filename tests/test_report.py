@@ -286,7 +286,7 @@ def test_the_page_holds_the_numbers_of_the_result(standard, page):
         assert re.search(rf"<th scope=\"row\">{risk.arm}</th>{re.escape(row)}", page)
     for words in ("scenario_sha256", "model_sha256", "policies_sha256"):
         assert standard.attrs[words] in page
-    assert "vtrial run standard.yaml" in page
+    assert "vtrial run scenarios/standard.yaml" in page
     assert "Parameters: PRIOR." in page
     for limit in json.loads(standard.attrs["limits"]):
         assert limit in page

@@ -1,9 +1,9 @@
-"""From the largest value on the grid to the maximum of the continuous trajectory.
+"""From the local maxima on the grid to the maximum of the continuous trajectory.
 
 Between two doses the states are entire functions of time, so value and slope of the drive, or of a
 concentration, are polynomials to any precision. Around a grid maximum with no dose near it the Taylor series is
 short; where a dose falls, or a rate is too fast for it, the series of positive terms of `exponential` serves.
-The slope's root is bracketed and found.
+The slope's root is bracketed and found. Of each window the three local maxima are tried that can be highest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.exponential import LONGEST, MOST_TERMS, advance, apply, terms
-from vtrial.kinetics.scan import state_at, step_lane
+from vtrial.kinetics.scan import RIVALS, state_at, step_lane
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 
 CLOSE = 1e-5
@@ -28,47 +28,47 @@ SMALL = 1e-12
 
 
 @compiled
-def refine(block, queue, pattern, patients, frame, count, grid_best, grid_step, on_drive, windows, out, out_time):
-    """Fill `out` and `out_time` (row, window, patient): rows are channels of the drive, or drugs' concentrations."""
+def refine(block, queue, pattern, patients, frame, count, bounds, steps, on_drive, windows, out, out_time):
+    """Fill `out` and `out_time` (row, window, patient): rows are channels of the drive, or drugs' concentrations.
+
+    `bounds` and `steps` (rival, row, window, lane) hold the local maxima on the grid that may be the highest.
+    """
     x, a, b = np.empty((3, pattern.sites[-1, 3]))
     series = np.empty((len(pattern.sites), 2, MOST_TERMS + 1))
     n, shift = np.empty(len(pattern.sites), np.int64), np.empty(len(pattern.sites))
     for i in range(count):
         for w in range(windows):
-            opens = frame.ends[w - 1] if w > 0 else 0
-            for c in range(grid_best.shape[0]):
-                best, at = grid_best[c, w, i], int(grid_step[c, w, i])
-                time = at * frame.h
-                if best > 0.0:
-                    near = opens < at < frame.ends[w] and not _dosed(queue, i, at - 1, at + 1)
-                    if near:
-                        state_at(block, queue, pattern, i, at, x, a)
-                        near = _expand_around(block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift)
-                    if near:
-                        h = frame.h
-                        best, time = _climb(
-                            patients,
-                            frame,
-                            block.who[i],
-                            on_drive,
-                            c,
-                            series,
-                            n,
-                            shift,
-                            time,
-                            h,
-                            -h,
-                            h,
-                            best,
-                            time,
-                        )
-                    else:
-                        best, time = _search(
-                            block, queue, pattern, patients, frame, i, on_drive, c, max(at - 1, opens),
-                            min(at + 1, frame.ends[w]), x, a, b, series, n, shift, best, time,
+            for c in range(bounds.shape[1]):
+                best = time = 0.0
+                for rival in range(RIVALS):
+                    if bounds[rival, c, w, i] > best:
+                        best, time = _refine_one(
+                            block, queue, pattern, patients, frame, i, on_drive, c, w, int(steps[rival, c, w, i]),
+                            x, a, b, series, n, shift, best, time,
                         )  # fmt: skip
-                out[c, w, block.who[i]] = max(best, 0.0)
+                out[c, w, block.who[i]] = best
                 out_time[c, w, block.who[i]] = time
+
+
+@compiled
+def _refine_one(block, queue, pattern, patients, frame, i, on_drive, c, w, at, x, a, b, series, n, shift, best, time):
+    """Larger of `best` and the maximum near grid point `at` of window `w`."""
+    opens, closes = frame.ends[w - 1] if w > 0 else 0, frame.ends[w]
+    near = opens < at < closes and not _dosed(queue, i, at - 1, at + 1)
+    if near:
+        state_at(block, queue, pattern, i, at, x, a)
+        near = _expand_around(block, pattern, frame, i, on_drive, c, x, a, b, series, n, shift)
+    if near:
+        h, centre, p = frame.h, at * frame.h, block.who[i]
+        v, s = _value_slope(patients, frame, p, on_drive, c, series, n, shift, centre, h, 0.0)
+        if v > best:
+            best, time = v, centre
+        low, high = (0.0, h) if s > 0.0 else (-h, 0.0)  # the side on which the value rises
+        return _climb(patients, frame, p, on_drive, c, series, n, shift, centre, h, low, high, best, time)
+    first, last = max(at - 1, opens), min(at + 1, closes)
+    return _search(
+        block, queue, pattern, patients, frame, i, on_drive, c, first, last, x, a, b, series, n, shift, best, time
+    )
 
 
 @inlined

@@ -18,6 +18,9 @@ LANES = 64
 CHECKPOINT = 8
 """Steps between stored states, from which a maximum is refined."""
 
+RIVALS = 3
+"""Local maxima kept of each window: on the grid the highest need not look highest."""
+
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
@@ -121,10 +124,10 @@ def new_block(pattern, frame, n_drug):
         np.empty((n_entry, LANES)),
         np.empty((n_drug, LANES)),
         np.empty((n_checkpoint, n_state, LANES)),
-        np.empty((frame.n_channel, n_window, LANES)),
-        np.empty((frame.n_channel, n_window, LANES)),
-        np.empty((n_drug, n_window, LANES)),
-        np.empty((n_drug, n_window, LANES)),
+        np.empty((RIVALS, frame.n_channel, n_window, LANES)),
+        np.empty((RIVALS, frame.n_channel, n_window, LANES)),
+        np.empty((RIVALS, n_drug, n_window, LANES)),
+        np.empty((RIVALS, n_drug, n_window, LANES)),
     )
 
 
@@ -258,14 +261,27 @@ def combine(x, gain, alpha, scale, sites, work, out):
 
 
 @compiled
-def keep_larger(value, t, best, when):
-    """Running maximum and the step at which it was reached, per row and lane."""
-    for c in range(value.shape[0]):
-        now, most, since = value[c], best[c], when[c]
+def keep_peaks(before, now, after, t, best, when):
+    """Keep the `RIVALS` local maxima of `now`, at step `t`, that can be highest between the grid points.
+
+    They are ranked by a bound: the value plus a quarter of its bend, 2 now - before - after, which is twice
+    what the vertex of the parabola through the three values can add.
+    """
+    for c in range(now.shape[0]):
+        left, centre, right = before[c], now[c], after[c]
+        first, second, third = best[0, c], best[1, c], best[2, c]
+        at_first, at_second, at_third = when[0, c], when[1, c], when[2, c]
         for i in range(LANES):
-            higher = now[i] > most[i]
-            most[i] = now[i] if higher else most[i]
-            since[i] = t if higher else since[i]
+            bend = (centre[i] - left[i]) + (centre[i] - right[i])
+            peaks = (centre[i] >= left[i]) & (centre[i] >= right[i])
+            v = centre[i] + 0.25 * bend if peaks else -1.0
+            over_first, over_second, over_third = v > first[i], v > second[i], v > third[i]
+            third[i] = second[i] if over_second else (v if over_third else third[i])
+            at_third[i] = at_second[i] if over_second else (t if over_third else at_third[i])
+            second[i] = first[i] if over_first else (v if over_second else second[i])
+            at_second[i] = at_first[i] if over_first else (t if over_second else at_second[i])
+            first[i] = v if over_first else first[i]
+            at_first[i] = t if over_first else at_first[i]
 
 
 @compiled
@@ -314,10 +330,11 @@ def scan(block, queue, pattern, patients, frame, kept, count):
     h, ends, tracks = frame.h, frame.ends, kept.tracks
     n_drug, n_state, n_level = len(sites), sites[-1, 3], kept.time_at.shape[0]
     x, y = np.zeros((2, n_state, LANES))
-    gain, clarity, conc = np.empty((3, n_drug, LANES))
-    value, best, when = np.empty((3, frame.n_channel, LANES))
-    top, top_when = np.empty((2, n_drug, LANES))
-    bits = value.view(np.int64)
+    gain, clarity = np.empty((2, n_drug, LANES))
+    # the last three grid points, in turn: a local maximum is known one step later
+    values, concs = np.zeros((3, frame.n_channel, LANES)), np.zeros((3, n_drug, LANES))
+    best, when = np.empty((2, RIVALS, frame.n_channel, LANES))
+    top, top_when = np.empty((2, RIVALS, n_drug, LANES))
     now, before, spent = np.zeros((3, n_level, LANES))
     alpha, fold, decay, A = (
         patients.alpha[who],
@@ -339,12 +356,13 @@ def scan(block, queue, pattern, patients, frame, kept, count):
         x, y = y, x
         add_doses(queue, sites, k, x)
         age(left, decay, fold, A, scale)
+        value, conc = values[k % 3], concs[k % 3]
         combine(x, gain, alpha, scale, sites, work, value)
         concentrate(x, clarity, sites, conc)
-        keep_larger(value, k + 1.0, best, when)
-        keep_larger(conc, k + 1.0, top, top_when)
+        keep_peaks(values[(k + 1) % 3], values[(k + 2) % 3], value, float(k), best, when)
+        keep_peaks(concs[(k + 1) % 3], concs[(k + 2) % 3], conc, float(k), top, top_when)
         if n_level > 0:
-            probabilities(value, bits, draw, frame, now)
+            probabilities(value, value.view(np.int64), draw, frame, now)
             for level in range(n_level):
                 for i in range(LANES):
                     spent[level, i] += 0.5 * h * (before[level, i] + now[level, i])
@@ -352,8 +370,10 @@ def scan(block, queue, pattern, patients, frame, kept, count):
         if tracks.shape[0] > 0:
             _track(x, clarity, conc, value, sites, who, count, tracks[k + 1])
         if k + 1 == ends[w]:
-            block.best[:, w], block.best_step[:, w] = best, when
-            block.top[:, w], block.top_step[:, w] = top, top_when
+            keep_peaks(value, value, value, k + 1.0, best, when)  # the end of a window may be its highest point
+            keep_peaks(conc, conc, conc, k + 1.0, top, top_when)
+            block.best[:, :, w], block.best_step[:, :, w] = best, when
+            block.top[:, :, w], block.top_step[:, :, w] = top, top_when
             best[:], top[:] = -1.0, -1.0
             _close_window(x, spent, sites, who, count, w, kept)
             w += 1
