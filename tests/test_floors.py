@@ -14,7 +14,7 @@ from vtrial.library import SCENARIOS
 PACKAGE = Path(vtrial.__file__).parent
 FLOORS = {
     room: int(floor)
-    for floor, rooms in re.findall(r"^\| (\d) \| (.+) \|$", str(vtrial.__doc__), re.MULTILINE)
+    for floor, rooms in re.findall(r"^\| (\d+) \| (.+) \|$", str(vtrial.__doc__), re.MULTILINE)
     for room in re.findall(r"`(\w+)`", rooms)
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

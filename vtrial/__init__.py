@@ -17,7 +17,8 @@ Five hops lead from the command line to a number, each a public function::
 | 6 | `patients` drawn, and treated by an arm |
 | 7 | `trial` the whole path, results on disk |
 | 8 | `report` figures, tables, HTML |
-| 9 | `cli` |
+| 9 | `cli` the command line |
+| 10 | `__main__` the same, for python -m |
 
 A module imports only from floors below its own; `tests/test_floors.py` holds it to that.
 """

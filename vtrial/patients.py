@@ -46,8 +46,9 @@ def draw_patients(
     -------
     xarray.Dataset
         ``Cohort``, dims (stratum, draw, patient): covariates, ``GFR`` (true, mL/min), individual parameters, and
-        ``z`` (channel, the first of which serves a combined drive), the deviation of log sensitivity that only the counting estimator looks at. Patients are
-        fresh in each draw and the same for all arms; more strata, draws or patients leave them as they are.
+        ``z`` (channel, the first of which serves a combined drive), the deviation of log sensitivity that only the
+        counting estimator looks at. Patients are fresh in each draw and the same for all arms; more strata, draws
+        or patients leave them as they are.
 
     Raises
     ------
