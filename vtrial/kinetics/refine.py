@@ -13,8 +13,9 @@ import math
 import numpy as np
 
 from vtrial.compiled import compiled, inlined
+from vtrial.kinetics.block import RIVALS
 from vtrial.kinetics.exponential import LONGEST, MOST_TERMS, advance, apply, terms
-from vtrial.kinetics.scan import RIVALS, state_at, step_lane
+from vtrial.kinetics.scan import state_at, step_lane
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 
 CLOSE = 1e-5

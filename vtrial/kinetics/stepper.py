@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled
-from vtrial.kinetics import scan
+from vtrial.kinetics import block as blocks
 from vtrial.kinetics.refine import refine
+from vtrial.kinetics.scan import scan, tally_doses
 from vtrial.kinetics.system import System
 from vtrial.model import Surface
 from vtrial.pharmacodynamics import level_probability
@@ -167,7 +168,7 @@ def expose(
     n_channel = n_drug if sedation.surface == "bliss" else 1
     kept = _kept(n_channel, n_drug, n_level, n_window, n, int(ends[-1]) + 1 if trace else 0)
     alpha = sedation.alpha if sedation.surface == "greco" else np.zeros(n)
-    patients = scan.Patients(
+    patients = blocks.Patients(
         *(rates, lanes["tlag"], lanes["F"], 1 / lanes["V"], 1 / (lanes["V"] * lanes["C50"])),
         *(
             sedation.A,
@@ -177,8 +178,8 @@ def expose(
             sedation.draw,
         ),
     )
-    frame = scan.Frame(grid.step, ends, n_channel, _tables(sedation), OCTAVES[0], PER_OCTAVE)
-    pattern = scan.Pattern(system.entries, system.products, system.sites, system.spans)
+    frame = blocks.Frame(grid.step, ends, n_channel, _tables(sedation), OCTAVES[0], PER_OCTAVE)
+    pattern = blocks.Pattern(system.entries, system.products, system.sites, system.spans)
     _run(
         pattern,
         patients,
@@ -202,15 +203,15 @@ def expose(
 def _run(pattern, patients, doses, frame, kept, cmax_windows):
     """Run all patients, block by block, filling `kept`."""
     n = len(doses.origin)
-    scratch = np.empty((2, len(pattern.entries), scan.LANES))
-    block = scan.new_block(pattern, frame, len(pattern.sites))
+    scratch = np.empty((2, len(pattern.entries), blocks.LANES))
+    block = blocks.new_block(pattern, frame, len(pattern.sites))
     cmax_time = np.empty(kept.cmax.shape)
-    for start in range(0, n, scan.LANES):
-        count = min(scan.LANES, n - start)
-        scan.load_block(block, start, pattern, patients, frame.h, scratch)
-        queue = scan.queue_doses(block, pattern, patients, doses, frame)
-        scan.scan(block, queue, pattern, patients, frame, kept, count)
-        scan.tally_doses(queue, block.who, count, frame.ends, kept.arrived)
+    for start in range(0, n, blocks.LANES):
+        count = min(blocks.LANES, n - start)
+        blocks.load_block(block, start, pattern, patients, frame.h, scratch)
+        queue = blocks.queue_doses(block, pattern, patients, doses, frame)
+        scan(block, queue, pattern, patients, frame, kept, count)
+        tally_doses(queue, block.who, count, frame.ends, kept.arrived)
         drive, conc = (block.best, block.best_step), (block.top, block.top_step)
         refine(
             block,
@@ -228,16 +229,16 @@ def _run(pattern, patients, doses, frame, kept, cmax_windows):
         refine(block, queue, pattern, patients, frame, count, *conc, False, cmax_windows, kept.cmax, cmax_time)
 
 
-def _kept(n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> scan.Kept:
+def _kept(n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> blocks.Kept:
     def zeros(rows: int) -> Array:
         return np.zeros((rows, n_window, n))
 
     tracks = np.zeros((n_time, 2 * n_drug + n_channel, n))
     per_drug = zeros(n_drug), zeros(n_drug), zeros(n_drug)
-    return scan.Kept(zeros(n_channel), zeros(n_channel), *per_drug, zeros(n_level), tracks)
+    return blocks.Kept(zeros(n_channel), zeros(n_channel), *per_drug, zeros(n_level), tracks)
 
 
-def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array) -> scan.Doses:
+def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array) -> blocks.Doses:
     """All regimens of all drugs in one list: `first` marks where each starts, `regimen` (drug, n) points into it."""
     index, times, amts, offset = [], [], [], 0
     for table, rows in doses:
@@ -246,7 +247,7 @@ def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int
         amts += [np.asarray(amt, float) for _, amt in table]
         offset += len(table)
     first = np.cumsum([0] + [len(time) for time in times])
-    return scan.Doses(np.stack(index), first, np.concatenate(times), np.concatenate(amts), np.asarray(origin, float))
+    return blocks.Doses(np.stack(index), first, np.concatenate(times), np.concatenate(amts), np.asarray(origin, float))
 
 
 def _tables(sedation: Sedation) -> Array:

@@ -1,0 +1,23 @@
+"""What a file in `models/` defines: drugs, parameters with their evidence, and a few pure functions.
+
+A model file holds one `MODEL` record. Its functions use operators and smooth NumPy ufuncs only, so that the
+same lines run on arrays of virtual patients and, for calibration, inside a PyMC model.
+
+| module | holds |
+|---|---|
+| `prior` | priors, and the operators that model functions may use |
+| `record` | `Param`, `Drug`, `Model`; `individual`, from population parameters to a patient's |
+| `load` | models and evidence by name |
+| `draw` | draws of the population parameters |
+"""
+
+from vtrial.model.draw import check_fixed, draw_parameters
+from vtrial.model.load import evidence_rows, load_model, model_names
+from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform, Values, greater, lesser
+from vtrial.model.record import GRADES, Drug, Model, Param, Surface, individual
+
+__all__ = [
+    "GRADES", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior", "Surface",
+    "Uniform", "Values", "check_fixed", "draw_parameters", "evidence_rows", "greater", "individual", "lesser",
+    "load_model", "model_names",
+]  # fmt: skip

@@ -1,0 +1,192 @@
+"""Draws of the population parameters: from priors, from a posterior file, or held at a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtrial.model.prior import Fixed, Values
+from vtrial.model.record import Model, typical_patient
+from vtrial.spec import InputError, Problem, nearest
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Find what is wrong with parameters held at a value.
+
+    Parameters
+    ----------
+    model : Model
+    fix : mapping
+        Values in the units of the model.
+
+    Returns
+    -------
+    list of (name, message)
+        Unknown names, values that are not finite, that give a typical patient an impossible parameter (a volume
+        of zero, a negative SD), or that break the model's constraint among themselves.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> check_fixed(load_model("baclofen_pregabalin"), {"baclofen.V": 0.0})
+    [('baclofen.V', "given 0: gives 'baclofen.V' = 0 in a typical patient")]
+    """
+    names = [param.name for param in model.params]
+    problems = [(n, f"unknown parameter '{n}'; {nearest(n, names)}") for n in fix if n not in names]
+    problems += [(n, f"given {v}: not a finite number") for n, v in fix.items() if n in names and not np.isfinite(v)]
+    if problems:
+        return problems
+    middle = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
+    for name, value in fix.items():
+        low = model.param(name).prior.quantile(np.float64(1e-300)) if "omega" in name else -np.inf
+        wrong = _impossible(model, middle | {name: np.float64(value)})
+        if value < min(low, 0.0) or wrong:
+            problems.append(
+                (name, f"given {value:g}: gives {wrong or 'a negative SD'}" + " in a typical patient" * bool(wrong))
+            )
+    if not problems and fix and not _can_hold(model, fix):
+        problems += [(n, "the fixed values contradict the model's constraint") for n in list(fix)[:1]]
+    return problems
+
+
+def _impossible(model: Model, theta: Values) -> str:
+    """Name the first parameter of a typical patient that cannot be."""
+    with np.errstate(all="ignore"):
+        given = typical_patient(model, theta)
+    zero_allowed = ("tlag", "CL", "Q")
+    for name, value in given.items():
+        least = 0.0 if name.rsplit(".", 1)[-1] in zero_allowed else np.finfo(float).tiny
+        if not (np.isfinite(value) and value >= least):
+            return f"'{name}' = {float(value):g}"
+    return ""
+
+
+def _can_hold(model: Model, fix: Mapping[str, float]) -> bool:
+    """Whether some value of the parameters that are not fixed satisfies the constraint (a thousand are tried)."""
+    p = (np.arange(1000) + 0.5) / 1000
+    shuffled = {param.name: np.roll(p, 37 * k)[:: (-1) ** k] for k, param in enumerate(model.params)}
+    theta = {param.name: param.prior.quantile(shuffled[param.name]) for param in model.params}
+    return bool(np.any(model.constraint(theta | {n: np.full(1000, float(v)) for n, v in fix.items()})))
+
+
+def draw_parameters(
+    model: Model,
+    draws: int,
+    seed: int,
+    *,
+    posterior: Path | str | None = None,
+    fix: Mapping[str, float] | None = None,
+) -> xr.Dataset:
+    """Draw population parameters theta from a posterior file, or from the priors of the model.
+
+    Parameters
+    ----------
+    model : Model
+    draws : int
+        Number of draws; a posterior must hold at least as many, and its first ones are taken.
+    seed : int
+        Seed of the scenario.
+    posterior : path, optional
+        A netCDF file with an ArviZ ``posterior`` group (dims chain and draw) or with plain variables over
+        ``draw``; one variable per parameter of the model.
+    fix : mapping, optional
+        Parameters held at a value: a named assumption.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Draws``: one variable per parameter, dim ``draw``; attribute ``source`` says where they come from.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a parameter, has too few draws or values that are not finite, or
+        `fix` names an unknown parameter.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> draws = draw_parameters(load_model("baclofen_pregabalin"), 100, seed=1)
+    >>> 0.9 < float(draws["baclofen.slope_CLr"].median()) < 1.1
+    True
+    """
+    import xarray as xr  # half a second, and compiled code: neither is needed to check a scenario
+
+    from vtrial.sample import key, uniforms
+
+    fix = dict(fix or {})
+    problems = check_fixed(model, fix)
+    if problems:
+        raise InputError([f"fix: {text}" for _, text in problems])
+    if posterior is not None:
+        theta, source = _read_posterior(model, draws, Path(posterior)), f"posterior {Path(posterior).name}"
+    else:
+        theta, source = (
+            _draw_prior(model, draws, lambda n, a: uniforms(key(seed, "theta", n), range(draws), attempt=a)[:, 0], fix),
+            "prior",
+        )
+    theta |= {name: np.full(draws, float(value)) for name, value in fix.items()}
+    variables = {
+        p.name: (
+            "draw",
+            theta[p.name],
+            {"units": p.unit, "long_name": p.label, "grade": p.grade, "prior": str(p.prior)},
+        )
+        for p in model.params
+    }
+    return xr.Dataset(variables, {"draw": np.arange(draws)}, {"source": source, "model": model.name})
+
+
+def _draw_prior(
+    model: Model, draws: int, uniform: Callable[[str, int], Any], fix: Mapping[str, float]
+) -> dict[str, Any]:
+    def attempt(number: int) -> dict[str, Any]:
+        drawn = {p.name: np.asarray(p.prior.quantile(uniform(p.name, number)), float) for p in model.params}
+        return drawn | {name: np.full(draws, float(value)) for name, value in fix.items()}
+
+    theta = attempt(0)
+    for number in range(1, 200):
+        broken = ~np.broadcast_to(np.asarray(model.constraint(theta)), draws)
+        if not broken.any():
+            return theta
+        again = attempt(number)
+        theta = {name: np.where(broken, again[name], value) for name, value in theta.items()}
+    raise InputError(
+        [f"fix: no draw of the prior satisfies the constraint of {model.name}: the fixed values contradict it"]
+    )
+
+
+def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
+    import xarray as xr
+
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            data = (tree["posterior"] if "posterior" in tree.children else tree).to_dataset().load()
+    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
+        raise InputError([Problem(f"not a readable posterior ({type(error).__name__})", file=path)]) from None
+    if "chain" in data.dims:
+        data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
+    problems, theta = [], {}
+    for param in model.params:
+        values = np.asarray(data[param.name], float) if param.name in data else None
+        if values is None and not isinstance(param.prior, Fixed):
+            problems.append(Problem(f"no parameter '{param.name}' of model {model.name}", file=path))
+        elif values is None:
+            theta[param.name] = param.prior.quantile(np.full(draws, 0.5))
+        elif values.ndim != 1 or len(values) < draws:
+            problems.append(Problem(f"'{param.name}' has shape {values.shape}, fewer than {draws} draws", file=path))
+        elif not np.isfinite(values[:draws]).all():
+            problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
+        else:
+            theta[param.name] = values[:draws]
+    if not problems and not np.all(model.constraint(theta)):
+        problems.append(Problem(f"draws break the constraint of model {model.name}", file=path))
+    if problems:
+        raise InputError(problems)
+    return theta

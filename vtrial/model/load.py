@@ -1,0 +1,109 @@
+"""Models and evidence from the library, each tried before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from vtrial.library import MODELS
+from vtrial.model.record import Model, typical_patient
+from vtrial.spec import InputError, Problem, nearest, read_yaml
+
+
+def model_names() -> list[str]:
+    """Names of the models that the library holds."""
+    return sorted(path.stem for path in MODELS.glob("*.py"))
+
+
+@cache
+def load_model(name: str) -> Model:
+    """Load a model of the library by name, and try it on one typical patient.
+
+    Parameters
+    ----------
+    name : str
+        A name from `model_names`, never a path.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or its file does not define a usable `MODEL`.
+
+    Examples
+    --------
+    >>> [drug.name for drug in load_model("baclofen_pregabalin").drugs]
+    ['baclofen', 'pregabalin']
+    """
+    if name not in model_names():
+        raise InputError([f"unknown model '{name}'; {nearest(name, model_names())}"])
+    path = MODELS / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"vtrial_model_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = getattr(module, "MODEL", None)
+    if not isinstance(model, Model):
+        raise InputError([Problem("the file defines no MODEL", file=path)])
+    problems = _dry_run(model)
+    if problems:
+        raise InputError([Problem(text, file=path) for text in problems])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    description = (module.__doc__ or "").strip()
+    return Model(**{**vars(model), "sha256": digest, "description": description})
+
+
+def _dry_run(model: Model) -> list[str]:
+    theta = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
+    omega, given = model.omega(theta), typical_patient(model, theta)
+    wanted = {name for drug in model.drugs for name in drug.parameters} | {"A"}
+    problems = [f"typical() gives no '{name}'" for name in sorted(wanted - set(given))]
+    problems += [f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))]
+    problems += [f"'{name}' is not finite" for name in sorted(given) if not np.all(np.isfinite(given[name]))]
+    return problems
+
+
+EVIDENCE = {"pk": "pk.yaml", "pd": "pd.yaml"}
+"""File in `models/evidence/` for each prefix of a row's name."""
+
+
+def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
+    """Look up the rows that the parameters of a model rest on.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    dict
+        By row name (``"pk:1.02"``): quantity, value, unit, source, grade.
+
+    Raises
+    ------
+    InputError
+        If the model names a row that its evidence does not hold.
+    """
+    named = {row for param in model.params for row in param.rows}
+    found, problems = {}, []
+    for prefix, file in EVIDENCE.items():
+        wanted = {row.split(":", 1)[1] for row in named if row.startswith(f"{prefix}:")}
+        document = read_yaml(MODELS / "evidence" / file)
+        rows = {str(row["id"]): row for row in document.data["rows"]}
+        for name in sorted(wanted):
+            if name not in rows:
+                problems.append(
+                    Problem(f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=document.file)
+                )
+                continue
+            row = rows[name]
+            found[f"{prefix}:{name}"] = {key: str(row[key]) for key in ("quantity", "value", "unit", "source")} | {
+                "grade": row["confidence"]
+            }
+    if problems:
+        raise InputError(problems)
+    return found

@@ -1,0 +1,148 @@
+"""The records of a model file: parameters with their evidence, drugs, the model; and a patient's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import expit, logit
+
+from vtrial.model.prior import Prior, Values
+
+type Surface = Literal["greco", "loewe", "bliss"]
+"""Response surface: product term alpha on top of additivity; additivity; independent action."""
+
+GRADES = ("A", "A2", "D", "B")
+"""Grades of evidence, strongest first: seen verbatim; seen on a secondary page; derived; recalled or assumed."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One population parameter: its prior, unit, meaning, and the evidence it rests on.
+
+    Parameters
+    ----------
+    name : str
+        Name in theta, e.g. ``"baclofen.slope_CLr"``.
+    prior : Prior
+        Uncertainty of the parameter itself, not between patients.
+    unit, label : str
+        Unit of the number, and what it is.
+    rows : tuple of str
+        Rows of the files in `models/evidence/` (``pk:`` or ``pd:`` and the row's id).
+    grade : str
+        Grade of the weakest input.
+    """
+
+    name: str
+    prior: Prior
+    unit: str
+    label: str
+    rows: tuple[str, ...]
+    grade: str
+
+    def __post_init__(self) -> None:
+        if self.grade not in GRADES:
+            raise ValueError(f"{self.name}: grade {self.grade!r} is none of {GRADES}")
+
+
+@dataclass(frozen=True)
+class Drug:
+    """A drug with linear kinetics: first-order absorption with lag, one or two compartments, an effect site.
+
+    Individual parameters are named ``<drug>.CL`` and so on: CL, V, ka, tlag, F, ke0, C50; Q and V2 with two
+    compartments.
+    """
+
+    name: str
+    compartments: Literal[1, 2]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the individual parameters that the model must give."""
+        peripheral = ("Q", "V2") if self.compartments == 2 else ()
+        return tuple(f"{self.name}.{p}" for p in ("CL", "V", *peripheral, "ka", "tlag", "F", "ke0", "C50"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A population PK/PD model of sedation.
+
+    Parameters
+    ----------
+    name, title, description : str
+        Name of the file, one line, and the header of the file.
+    drugs : tuple of Drug
+    params : tuple of Param
+        Population parameters theta.
+    covariates : tuple of str
+        Covariates that `typical` reads.
+    typical : callable
+        ``typical(theta, cov) -> dict`` of the parameters of a typical patient (all etas zero).
+    omega : callable
+        ``omega(theta) -> dict`` of the SD of each eta, named as the parameter it acts on.
+    logit : tuple of str
+        Parameters whose eta acts on the logit; all others are log-normal.
+    correlation : mapping of (str, str) to float
+        Correlations of etas; independent where none is named.
+    constraint : callable
+        ``constraint(theta) -> bool array``: draws of the prior that break it are drawn again.
+    limits : tuple of str
+        What the model cannot know, in sentences for the report.
+    """
+
+    name: str
+    title: str
+    drugs: tuple[Drug, ...]
+    params: tuple[Param, ...]
+    covariates: tuple[str, ...]
+    typical: Callable[[Values, Values], dict[str, Any]]
+    omega: Callable[[Values], dict[str, Any]]
+    constraint: Callable[[Values], Any]
+    levels: tuple[str, ...]
+    limits: tuple[str, ...]
+    logit: tuple[str, ...] = ()
+    correlation: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    description: str = ""
+    sha256: str = ""
+
+    def param(self, name: str) -> Param:
+        """Return the population parameter of that name."""
+        return next(p for p in self.params if p.name == name)
+
+
+def individual(model: Model, theta: Values, cov: Values, z: Values) -> dict[str, Any]:
+    """Turn population parameters, covariates and standard normal deviations into a patient's parameters.
+
+    Parameters
+    ----------
+    model : Model
+    theta, cov : mapping
+        Population parameters and covariates that broadcast, e.g. (draw, 1) and (draw, patient).
+    z : mapping
+        Standard normal deviations, named as in ``model.omega(theta)``; a missing one means a typical patient.
+
+    Returns
+    -------
+    dict
+        Individual parameters, and ``GFR``, the true one in mL/min: CRCL * exp(eta_GFR).
+    """
+    omega = model.omega(theta)
+    gfr = _deviate(cov["CRCL"], "GFR", omega, z, model.logit)
+    typical = model.typical(theta, {**cov, "GFR": gfr})
+    return {"GFR": gfr} | {name: _deviate(value, name, omega, z, model.logit) for name, value in typical.items()}
+
+
+def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[str, ...]) -> Any:
+    if name not in z:
+        return value
+    eta = omega[name] * z[name]
+    return expit(logit(value) + eta) if name in on_logit else value * np.exp(eta)
+
+
+def typical_patient(model: Model, theta: Values) -> dict[str, Any]:
+    """Parameters of a typical patient with covariates in the middle of what is seen: to try a model or a value."""
+    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(90.0)}
+    return individual(model, theta, cov, {})
