@@ -38,7 +38,7 @@ simulation:
   seed: 7
   draws: 20
   patients: 8
-  step: 1 h
+  step: 30 min
   small: {draws: 3, patients: 2}
 reference_patient: {name: reference, age: 40 year, sex: M, height: 176 cm, weight: 70 kg, scr: 0.9 mg/dL}
 """

@@ -12,13 +12,15 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from rich.console import Console
 
 from vtrial import load_scenario, run
 from vtrial.report import Risk, digits, estimates_csv, print_risks, risk_table, write_report
-from vtrial.report.facts import Facts, carried, short_arms
+from vtrial.report.facts import SIGN_NOTE, Facts, carried, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
+from vtrial.report.summary import summarise
 from vtrial.report.tables import COLUMNS, contrast_of, nnh
 
 TITLE = "Doses <script>alert('x')</script> | & co"
@@ -95,6 +97,39 @@ def page(standard, figures):
     return render_html(standard, figures)
 
 
+@pytest.fixture(scope="session")
+def told(standard):
+    """The standard result, with doses, a text on the population, a control, and sensitivity cases."""
+    same = {"baclofen": "5 mg at 08:00, 14:00, 20:00 (15 mg/day)", "pregabalin": "75 mg at 08:00, 20:00 (150 mg/day)"}
+    other = {"baclofen": "avoid", "pregabalin": "not given"}
+    arms = json.loads(standard.attrs["arms"])
+    for arm, case in zip(arms, (same, same, other), strict=True):
+        arm["doses"] = {"reference": same, "case": case}
+    arms[2]["role"] = "control"
+    value = standard["estimates"]["value"].sel(outcome="level3_24h").drop_vars(["outcome", "unit", "label", "weight"])
+    value = value.sel(arm=["ARM1_GUIDELINE", "ARM0_INDEX"], stratum=["population", "75-84 G4"])
+    value = xr.concat([value, 2 * value], xr.DataArray(["as in the scenario", "no | tolerance"], dims="case"))
+    cases = value.to_dataset(name="value").assign_coords(change=("case", ["", "tolerance_fold 1"]))
+    groups = {name: node.to_dataset() for name, node in _groups(standard).items()}
+    groups["/"] = groups["/"].assign_attrs(arms=json.dumps(arms), population_text="Adults of <nowhere>.")
+    groups["/sensitivity"] = cases.assign_attrs(outcome="level3_24h")
+    return xr.DataTree.from_dict(groups)
+
+
+def _groups(result):
+    return {node.path: node for node in result.subtree if "sensitivity" not in node.path}
+
+
+@pytest.fixture(scope="session")
+def old(standard):
+    """The standard result, as written before doses, population_text and sensitivity were."""
+    groups = {name: node.to_dataset() for name, node in _groups(standard).items()}
+    arms = [{k: v for k, v in arm.items() if k != "doses"} for arm in json.loads(standard.attrs["arms"])]
+    attrs = {k: v for k, v in standard.attrs.items() if k != "population_text"} | {"arms": json.dumps(arms)}
+    groups["/"] = xr.Dataset(attrs=attrs)
+    return xr.DataTree.from_dict(groups)
+
+
 # ------------------------------------------------------------------------------------------------ digits
 
 
@@ -109,7 +144,9 @@ def page(standard, figures):
         (1.0, 0.0, "100%"),
         (0.996, 0.01, "100%"),
         (0.0996, 0.003, "10.0%"),
-        (1e-30, 1e-31, "<1e-9"),
+        (1e-30, 1e-31, "<1e-6"),
+        (9e-7, 1e-9, "<1e-6"),
+        (1e-6, 1e-9, "1.00e-6"),
         (math.nan, 0.1, "–"),
         (0.5, math.nan, "50.0%"),
     ],
@@ -164,11 +201,13 @@ def test_nnh_is_given_only_where_the_interval_excludes_zero(standard):
     for arm in facts.arms:
         for stratum in facts.strata:
             d = facts.stats("difference", arm, stratum, "level3_24h")
-            clear = d["lo"] > 0 or d["hi"] < 0
+            clear = (d["lo"] > 0 or d["hi"] < 0) and min(abs(d["lo"]), abs(d["hi"])) >= 1e-5
             assert ((arm, stratum, "level3_24h") in given) == clear
             assert (contrast_of(facts, arm, stratum).nnh == "–") != clear
     assert nnh(0.1, 0.1, -0.01, 0.2) is None
     assert nnh(-0.1, -0.1, -0.2, -0.05) == (-10, -10, -20, -5)
+    assert nnh(0.1, 0.1, 0.9e-5, 0.2) is None
+    assert nnh(-0.1, -0.1, -0.2, -0.9e-5) is None
 
 
 def test_the_table_has_population_and_telling_strata_in_the_order_of_the_arms(standard):
@@ -323,3 +362,99 @@ def test_a_single_arm_in_a_single_stratum_has_a_report(tmp_path):
     write_report(result, tmp_path)
     assert not (tmp_path / "figures" / "forest.svg").exists()
     assert "Differences and ratios" not in (tmp_path / "report.html").read_text()
+
+
+# ------------------------------------------------------------------------------------------------ what was put in
+
+
+def test_doses_of_named_patients_are_a_table_that_says_which_arms_are_alike(told):
+    page, text = render_html(told, []), render_markdown(told, [])
+    dose = "baclofen: 5 mg at 08:00, 14:00, 20:00 (15 mg/day)"
+    assert page.count(dose) == 5
+    assert "<td>same as ARM0_INDEX</td>" in page
+    assert "<td>same as ARM1_GUIDELINE</td>" in page
+    assert "same as ARM9_BEERS" not in page
+    assert "baclofen: avoid<br>pregabalin: not given" in page
+    assert "| arm | reference | case | note |\n|---|---|---|---|\n" in text
+    assert "same as ARM0\\_INDEX" in text
+
+
+def test_sensitivity_cases_are_a_table_the_base_first(told):
+    page, text = render_html(told, []), render_markdown(told, [])
+    for words in (page, text):
+        assert "named assumptions that no data identify" in words
+        assert "Not done." not in words
+        assert words.index("as in the scenario") < words.index("tolerance")
+        assert "75-84 G4" in words
+    mean = told["sensitivity"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", case="no | tolerance")
+    mean, mcse = (float(mean.sel(stat=stat)) for stat in ("mean", "mcse"))
+    assert f"{digits.probability(mean, mcse)} ({digits.error(mcse, percent=True)}); " in page
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert all(len({line.replace("\\|", "").count("|") for line in t.splitlines()}) == 1 for t in tables)
+
+
+def test_an_old_result_has_a_report_without_what_it_lacks(old):
+    page, text = render_html(old, []), render_markdown(old, [])
+    for words in (page, text):
+        assert "What the arms give" not in words
+        assert "Not done." in words
+    assert summarise(Facts(old))[0].startswith("In the population, the risk of")
+
+
+def test_the_population_is_told_where_it_is_first_mentioned(told):
+    assert summarise(Facts(told))[0].startswith("Adults of <nowhere>. In the population, the risk of")
+    assert "Adults of &lt;nowhere&gt;." in render_html(told, [])
+    console = Console(width=120, file=io.StringIO(), record=True)
+    print_risks(told, console)
+    assert "Adults of <nowhere>." in console.export_text()
+
+
+def test_an_average_of_patients_is_not_called_a_population(patients):
+    figures = draw_figures(patients)
+    page, text = render_html(patients, figures), render_markdown(patients, figures)
+    console = Console(width=120, file=io.StringIO(), record=True)
+    print_risks(patients, console)
+    for words in (page, text, console.export_text()):
+        assert "Average of the patients" in words
+        assert "In the population" not in words
+        assert "% of the population" not in words
+    assert "In the average of the patients, the risk of" in page
+
+
+def test_the_summary_compares_lowest_arms_and_passes_over_rare_strata(standard):
+    facts = Facts(standard)
+    text = "\n".join(summarise(facts))
+    assert "Ranks are of risk alone and ignore benefit." in text
+    assert re.search("Among arms that treat everyone, .*the lowest mean.*the lowest median.*P\\(rank 1\\)", text)
+    weight = standard["estimates"]["weight"].values
+    rare = standard.copy()
+    found = rare["estimates"].to_dataset().assign_coords(weight=("stratum", [0.9995, 0.0005, 1.0][: weight.size]))
+    rare["estimates"] = xr.DataTree(found)
+    assert "Over all arms" not in "\n".join(summarise(Facts(rare)))
+
+
+def test_ratios_and_signs_say_what_they_are(standard, figures, page):
+    text = render_markdown(standard, figures)
+    ratio = Facts(standard).stats("ratio", "ARM0_INDEX", "75-84 G4", "level3_24h")
+    contrast = contrast_of(Facts(standard), "ARM0_INDEX", "75-84 G4")
+    assert float(contrast.ratio_within.split(" [")[0]) == pytest.approx(ratio["median"], rel=0.6)
+    for words in (page, text):
+        assert "ratio of means" in words
+        assert "median ratio within draws [90% interval]" in words
+        assert contrast.ratio_within in words.replace("\\", "")
+        assert SIGN_NOTE in words
+    assert SIGN_NOTE in next(figure.caption for figure in figures if figure.name == "forest")
+
+
+def test_captions_tell_windows_controls_and_sensitivity(told, figures):
+    captions = {figure.name: figure.caption for figure in draw_figures(told)}
+    assert "a patient of median sensitivity" in captions["fans"]
+    assert all("only part of the first 24 h" in captions[n] for n in ("exposure", "peak_clock", "risk_by_arm"))
+    assert "ARM9_BEERS (baclofen: 5 mg at 08:00" in captions["forest"]
+    assert "though their doses may differ" in captions["forest"]
+    assert all("though their doses may differ" not in figure.caption for figure in figures)
+
+
+def test_markdown_explains_its_marks(standard):
+    text = render_markdown(standard, [])
+    assert len(re.findall(r"^- (?:draws|interval|MCSE|inner share|‡)", text, re.MULTILINE)) == 5

@@ -247,7 +247,7 @@ PARTS = (
 def test_examples_and_dose_risk_are_kept(scenario, result):
     found = run(scenario(PARTS), threads=1)
     example = found["examples"]["ARM0_INDEX"]
-    assert dict(example["conc"].sizes) == {"draw": 20, "time": 73, "drug": 2}
+    assert dict(example["conc"].sizes) == {"draw": 20, "time": 145, "drug": 2}
     assert float(example["conc"].isel(time=0).max()) == 0.0
     risk = found["dose_risk"]["value"].sel(stat="mean", stratum="75-84 G4", outcome="level3_72h")
     assert (np.diff(risk) > 0).all()

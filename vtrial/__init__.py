@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vtrial.estimand import estimate
     from vtrial.model import draw_parameters, load_model
-    from vtrial.patients import draw_patients, simulate
+    from vtrial.patients import draw_patients, expose_reference, simulate
     from vtrial.policy import load_policies
     from vtrial.scenario import load_scenario
     from vtrial.spec import InputError
@@ -39,6 +39,7 @@ _HOME = {
     "InputError": "spec",
     "draw_parameters": "model",
     "draw_patients": "patients",
+    "expose_reference": "patients",
     "estimate": "estimand",
     "load_model": "model",
     "load_policies": "policy",
@@ -54,6 +55,7 @@ __all__ = [
     "draw_parameters",
     "draw_patients",
     "estimate",
+    "expose_reference",
     "load_model",
     "load_policies",
     "load_result",

@@ -174,7 +174,9 @@ def models(name: Annotated[str | None, typer.Argument(help="Show the parameters 
         return
     model = load_model(name)
     out.print(_plain(model.description), soft_wrap=True)
-    table = Table("parameter", "prior", "unit", "grade", "evidence", "what it is", title=_plain(model.title))
+    table = Table(title=_plain(model.title))
+    for column in ("parameter", "prior", "unit", "grade", "evidence", "what it is"):
+        table.add_column(column, no_wrap=column == "parameter", overflow="fold")
     for param in model.params:
         cells = (param.name, str(param.prior), param.unit, param.grade, " ".join(param.rows), param.label)
         table.add_row(*map(_plain, cells))
@@ -225,7 +227,7 @@ def _read_patient(text: str) -> dict[str, Any]:
     import numpy as np
     from pydantic import ValidationError
 
-    from vtrial.population.renal import derive
+    from vtrial.patients import covariates_of
     from vtrial.population.strata import Patient
 
     form = r"\s*([\d.]+)\s*(?:y|year|years)?\s+([FM])\s+([\d.]+\s*\w+)\s+([\d.]+\s*\w+)\s+SCR\s+([\d.]+\s*\S+)\s*"
@@ -238,21 +240,15 @@ def _read_patient(text: str) -> dict[str, Any]:
         patient = Patient.model_validate(given)
     except ValidationError as error:
         raise InputError([f"--patient: {detail['loc'][0]}: {detail['msg']}" for detail in error.errors()]) from None
-    covariates = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
-    return derive({name: np.array([value]) for name, value in (covariates | {"SCR": patient.scr}).items()})
+    return {name: np.atleast_1d(value) for name, value in covariates_of(patient).items()}
 
 
 def _first_day(policy: Any, covariates: dict[str, Any], start: float) -> str:
     if policy.renal is None:
         return "on dialysis only"
     given = policy.regimens(covariates, start=start, horizon=24.0)
-    if not given.treated[0]:
-        return "avoid"
-    regimen = given.table[int(given.index[0])]
-    clock = [f"{(start + t) % 24:02.0f}:{(start + t) * 60 % 60:02.0f}" for t in regimen.time]
-    amounts = sorted({f"{amt:.4g}" for amt in regimen.amt})
     remark = f" (for ages from {policy.applies.age_min:g} y)" if policy.applies else ""
-    return f"{' / '.join(amounts)} mg at {', '.join(clock)}: {regimen.amt.sum():.4g} mg/day{remark}"
+    return given.first_day(start) + remark
 
 
 @app.command()
@@ -278,7 +274,8 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make.", show_def
     with _whole(folder) as part:
         for name in ("models", "scenarios"):
             shutil.copytree(INSTALLED / name, part / name, ignore=skip)
-    out.print(f"{_plain(str(folder))}: cd there, and vtrial run scenarios/starting_dose.yaml", soft_wrap=True)
+    first = "vtrial run scenarios/index_patient.yaml --size small"
+    out.print(f"{_plain(str(folder))}: cd there, and {first}", soft_wrap=True)
 
 
 @app.command("fit-population")

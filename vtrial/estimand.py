@@ -187,14 +187,12 @@ def estimate(
     }
     risk = grown.mean[:, :, names.index(spec.primary)]
     treating = _treating(grown.treated)
-    ranks = np.stack([_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)], axis=-1)
+    contests = [_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)]
+    ranks, errors = (np.stack(part, axis=-1) for part in zip(*contests, strict=True))
     draws = risk.shape[-1]
     data["p_rank"] = (("arm", "stratum", "rank", "contest"), ranks)
     data["p_safest"] = (("arm", "stratum", "contest"), ranks[:, :, 0])
-    data["p_safest_mcse"] = (
-        ("arm", "stratum", "contest"),
-        np.sqrt(ranks[:, :, 0] * (1 - ranks[:, :, 0]) / draws),
-    )
+    data["p_safest_mcse"] = (("arm", "stratum", "contest"), errors[:, :, 0])
     below = (
         np.stack(
             [(grown.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits],
@@ -259,18 +257,22 @@ def _treating(treated: Array) -> NDArray[np.bool_]:
     return np.all((given > 1 - 1e-12) | ~about, axis=-1)
 
 
-def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> Array:
-    """Probability (arm, stratum, rank) over draws that an arm has a rank, 1 the lowest risk; ties share ranks."""
-    arms, strata, _ = risk.shape
-    ranks = np.zeros((arms, strata, arms))
+def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Probability (arm, stratum, rank) over draws that an arm has a rank, 1 the lowest risk, and its MCSE.
+
+    Tied arms share the ranks they occupy, draw by draw: so the MCSE is that of a share, not of a count.
+    """
+    arms, strata, draws = risk.shape
+    ranks, errors = np.zeros((arms, strata, arms)), np.zeros((arms, strata, arms))
     for s in range(strata):
         inside = np.flatnonzero(eligible[:, s])
         for a in inside:
             lower = (risk[inside, s] < risk[a, s]).sum(0)
             tied = (risk[inside, s] == risk[a, s]).sum(0)
             for k in range(len(inside)):
-                ranks[a, s, k] = (((k >= lower) & (k < lower + tied)) / tied).mean()
-    return ranks
+                share = ((k >= lower) & (k < lower + tied)) / tied
+                ranks[a, s, k], errors[a, s, k] = share.mean(), np.sqrt(_variance(share) / draws)
+    return ranks, errors
 
 
 def failed(accept: tuple[Accept, ...], estimates: xr.Dataset) -> list[str]:

@@ -257,13 +257,25 @@ def _expose(
     return exposure, origin, tracks
 
 
+def covariates_of(patient: Patient) -> dict[str, Any]:
+    """Covariates of a named patient, derived ones included.
+
+    Examples
+    --------
+    >>> patient = Patient(age="68 year", sex="F", height="154 cm", weight="65 kg", scr="0.713 mg/dL")
+    >>> round(float(covariates_of(patient)["CRCL"]), 1)
+    77.5
+    """
+    fixed = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
+    people = derive({name: np.asarray(value, float) for name, value in {**fixed, "SCR": patient.scr}.items()})
+    return {**people, "DIALYSIS": np.bool_(patient.dialysis)}
+
+
 def _one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary: bool) -> xr.Dataset:
     """A cohort of one patient for each draw: typical, or with etas of its own."""
     n = draws.sizes["draw"]
-    fixed = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
-    fixed |= {"SCR": patient.scr, "FED": float(scenario.spec.model.food == "fed")}
-    people = derive({name: np.full((n, 1), value) for name, value in fixed.items()})
-    people["DIALYSIS"] = np.full((n, 1), patient.dialysis)
+    people = {name: np.full((n, 1), value) for name, value in covariates_of(patient).items()}
+    people["FED"] = np.full((n, 1), float(scenario.spec.model.food == "fed"))
     theta = _columns(draws, 2)
     z = _deviations(scenario, theta, f"example {patient.name}", range(n), 1) if vary else {}
     own = individual(scenario.model, theta, people, z)

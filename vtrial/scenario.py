@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from vtrial.endpoint import Endpoint, TimeAtLevel, outcomes, windows
@@ -104,6 +105,23 @@ class DoseRisk(Spec):
     multiples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
 
 
+class Change(Spec):
+    """What differs from the scenario's `model`."""
+
+    surface: Surface | None = None
+    food: Literal["fasted", "fed"] | None = None
+    fix: dict[str, float | str] = Field(default_factory=dict)
+
+
+class Sensitivities(Spec):
+    """Named assumptions, one at a time, on the same patients: how much does each matter?"""
+
+    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+    strata: Annotated[tuple[str, ...], Field(min_length=1)]
+    cases: Annotated[dict[str, Change], Field(min_length=1)]
+    """Name of the assumption -> what differs."""
+
+
 class ScenarioSpec(Spec):
     """A scenario file."""
 
@@ -125,6 +143,7 @@ class ScenarioSpec(Spec):
     """Typical patient (all etas zero) under the reference arm, to whom exposures are compared."""
     examples: Examples | None = None
     dose_risk: DoseRisk | None = None
+    sensitivities: Sensitivities | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,13 @@ class Scenario:
         """Names of the model's drugs."""
         return [drug.name for drug in self.model.drugs]
 
+    def varied(self, change: Change) -> Scenario:
+        """The same scenario under another assumption."""
+        given = {name: value for name in ("surface", "food") if (value := getattr(change, name)) is not None}
+        spec = self.spec.model_copy(update={"model": self.spec.model.model_copy(update=given)})
+        fix = {name: _fixed(value, self.model.param(name).unit) for name, value in change.fix.items()}
+        return replace(self, spec=spec, fix=self.fix | fix)
+
     def arm(self, name: str) -> Arm:
         """An arm by name, from the scenario or the library."""
         return self.spec.treatment.define.get(name) or self.policies.arms[name]
@@ -209,19 +235,18 @@ def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") 
         policies = load_policies()
     except InputError as error:
         problems += error.problems
-    try:
-        spec = parse(ScenarioSpec, document)
-    except InputError as error:
-        raise InputError([*error.problems, *problems]) from None
+    spec, found = _parsed(document)
+    problems += found
     if policies is None:
         raise InputError(problems)
-    for name, arm in spec.treatment.define.items():
+    for name, arm in (spec.treatment.define if spec.treatment else {}).items():
         arm._id = name
-    model = load_model(spec.model.name)
-    population, found = _resolved(spec, document)
-    found += [document.problem(where, text) for where, text in _check(spec, model, policies, population, size)]
-    if found or population is None:
-        raise InputError(in_order(found))
+    model, population, found = _resolved(spec, document)
+    problems += found
+    if model is not None:
+        problems += [document.problem(where, text) for where, text in _check(spec, model, policies, population, size)]
+    if problems or population is None or model is None:
+        raise InputError(in_order(problems))
     chosen = spec.simulation.small if size == "small" and spec.simulation.small else spec.simulation
     return Scenario(
         spec, model, policies,
@@ -233,11 +258,29 @@ def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") 
     )  # fmt: skip
 
 
-def _resolved(spec: ScenarioSpec, document: Document) -> tuple[Population | None, list[Problem]]:
+def _parsed(document: Document) -> tuple[ScenarioSpec, list[Problem]]:
+    """The scenario, or those of its parts that can be read (the others None) with what is wrong with the rest."""
     try:
-        return resolve(spec.population, folder=document.file.parent), []
+        return parse(ScenarioSpec, document), []
     except InputError as error:
-        return None, [document.problem(("population", *p.where), p.message) for p in error.problems]
+        problems = error.problems
+    parts: dict[str, Any] = dict.fromkeys(ScenarioSpec.model_fields)
+    for name in parts.keys() & (document.data if isinstance(document.data, dict) else {}):
+        # a part that cannot be read has been reported; it must not hide wrong names in the others
+        with suppress(ValidationError):
+            annotation: Any = ScenarioSpec.model_fields[name].annotation
+            parts[name] = TypeAdapter(annotation).validate_python(document.data[name])
+    return ScenarioSpec.model_construct(**{**parts, "accept": parts["accept"] or ()}), problems
+
+
+def _resolved(spec: ScenarioSpec, document: Document) -> tuple[Model | None, Population | None, list[Problem]]:
+    problems, population = [], None
+    if spec.population is not None:
+        try:
+            population = resolve(spec.population, folder=document.file.parent)
+        except InputError as error:
+            problems = [document.problem(("population", *p.where), p.message) for p in error.problems]
+    return load_model(spec.model.name) if spec.model is not None else None, population, problems
 
 
 def _fixed(value: float | str, unit: str) -> float:
@@ -254,28 +297,41 @@ type Finding = tuple[Where, str]
 def _check(
     spec: ScenarioSpec, model: Model, policies: Policies, population: Population | None, size: str
 ) -> Iterator[Finding]:
-    """Everything that depends on more than one key."""
-    if size == "small" and spec.simulation.small is None:
+    """Everything that depends on more than one key; parts that could not be read are None."""
+    if size == "small" and spec.simulation is not None and spec.simulation.small is None:
         yield ("simulation",), "there is no size 'small' in this scenario: add simulation.small"
     yield from _check_model(spec, model)
-    yield from _check_arms(spec, model, policies)
-    yield from _check_windows(spec, model)
-    yield from _check_names(spec, model, population)
+    if spec.treatment is not None:
+        yield from _check_arms(spec, model, policies)
+    if spec.endpoints is not None:
+        if spec.treatment is not None and spec.simulation is not None:
+            yield from _check_windows(spec)
+        yield from _check_names(spec, model, population)
 
 
 def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+    yield from _check_fix(("model", "fix"), spec.model.fix, {}, model)
+    for name, change in (spec.sensitivities.cases if spec.sensitivities else {}).items():
+        yield from _check_fix(("sensitivities", "cases", name, "fix"), change.fix, spec.model.fix, model)
+
+
+def _check_fix(where: Where, given: dict[str, Any], beside: dict[str, Any], model: Model) -> Iterator[Finding]:
+    """Check fixed parameters, each by itself and together with those that are fixed `beside` them."""
     names = [param.name for param in model.params]
     known: dict[str, float] = {}
-    for name, value in spec.model.fix.items():
+    for name, value in {**beside, **given}.items():
         if name not in names:
-            yield ("model", "fix", name), f"unknown parameter '{name}'; {nearest(name, names)}"
+            if name in given:
+                yield (*where, name), f"unknown parameter '{name}'; {nearest(name, names)}"
             continue
         try:
             known[name] = _fixed(value, model.param(name).unit)
         except PydanticCustomError as error:
-            yield ("model", "fix", name), str(error)
+            if name in given:
+                yield (*where, name), str(error)
     for name, text in check_fixed(model, known):
-        yield ("model", "fix", name), text
+        if name in given:
+            yield (*where, name), text
 
 
 def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[Finding]:
@@ -299,18 +355,26 @@ def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterato
             )
     if twice := sorted({name for name in treatment.arms if treatment.arms.count(name) > 1}):
         yield ("treatment", "arms"), f"given twice: {', '.join(twice)}"
-    uses: list[tuple[Where, str]] = [(("estimands", "reference"), spec.estimands.reference)]
-    uses += [(("accept", i, "arm"), accept.arm) for i, accept in enumerate(spec.accept)]
+    uses: list[tuple[Where, str]] = [(("accept", i, "arm"), accept.arm) for i, accept in enumerate(spec.accept)]
+    if spec.estimands:
+        uses.append((("estimands", "reference"), spec.estimands.reference))
+    if spec.sensitivities:
+        uses += [(("sensitivities", "arms", i), arm) for i, arm in enumerate(spec.sensitivities.arms)]
     if spec.examples:
         uses += [(("examples", "arms", i), arm) for i, arm in enumerate(spec.examples.arms)]
     if spec.dose_risk:
         uses.append((("dose_risk", "arm"), spec.dose_risk.arm))
     for where, name in uses:
         if name not in treatment.arms:
-            yield where, f"'{name}' is no arm of this scenario; {nearest(name, treatment.arms)}"
+            hint = (
+                "add it to treatment.arms"
+                if name in known
+                else nearest(name, [a for a in treatment.arms if a in known])
+            )
+            yield where, f"'{name}' is no arm of this scenario; {hint}"
 
 
-def _check_windows(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+def _check_windows(spec: ScenarioSpec) -> Iterator[Finding]:
     step = spec.simulation.step
     for place, endpoint in enumerate(spec.endpoints):
         within = endpoint.within if isinstance(endpoint.within, tuple) else (endpoint.within,)
@@ -323,26 +387,26 @@ def _check_windows(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
                 )
             if abs(window / step - round(window / step)) > 1e-9:
                 yield where, f"window {window:g} h is not a multiple of simulation.step, {step:g} h"
-        for level in getattr(endpoint, "level", ()):
-            if level >= len(model.levels):
-                allowed = ", ".join(f"{i} {name}" for i, name in enumerate(model.levels) if i)
-                yield ("endpoints", place, "level"), f"given {level}: the model's levels are {allowed}"
-    if sum(isinstance(endpoint, TimeAtLevel) for endpoint in spec.endpoints) > 1:
-        yield ("endpoints",), "time_at_level is given twice: name all its levels in one endpoint"
 
 
 def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
     names: list[str] = []
     for place, endpoint in enumerate(spec.endpoints):
-        if max(getattr(endpoint, "level", (0,))) >= len(model.levels):
-            continue  # reported already
+        deepest = max(getattr(endpoint, "level", (0,)))
+        if deepest >= len(model.levels):
+            allowed = ", ".join(f"{i} {name}" for i, name in enumerate(model.levels) if i)
+            yield ("endpoints", place, "level"), f"given {deepest}: the model's levels are {allowed}"
+            continue
         own = [outcome.name for outcome in endpoint.outcomes(model)]
         if twice := sorted({name for name in own if [*names, *own].count(name) > 1}):
             yield ("endpoints", place), f"given twice: {', '.join(twice)}"
         names += own
-    uses: list[tuple[Where, str]] = [(("estimands", "primary"), spec.estimands.primary)]
-    uses += [(("estimands", "limits", i, "outcome"), limit.outcome) for i, limit in enumerate(spec.estimands.limits)]
-    uses += [(("accept", i, "outcome"), accept.outcome) for i, accept in enumerate(spec.accept)]
+    if sum(isinstance(endpoint, TimeAtLevel) for endpoint in spec.endpoints) > 1:
+        yield ("endpoints",), "time_at_level is given twice: name all its levels in one endpoint"
+    uses: list[tuple[Where, str]] = [(("accept", i, "outcome"), a.outcome) for i, a in enumerate(spec.accept)]
+    if spec.estimands is not None:
+        uses.append((("estimands", "primary"), spec.estimands.primary))
+        uses += [(("estimands", "limits", i, "outcome"), x.outcome) for i, x in enumerate(spec.estimands.limits)]
     for where, name in uses:
         if name not in names:
             yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
@@ -350,6 +414,8 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
     cells = [(("accept", i, "stratum"), a.stratum, [*places, POPULATION]) for i, a in enumerate(spec.accept)]
     if spec.dose_risk:
         cells += [(("dose_risk", "strata", i), name, places) for i, name in enumerate(spec.dose_risk.strata)]
+    if spec.sensitivities:
+        cells += [(("sensitivities", "strata", i), name, places) for i, name in enumerate(spec.sensitivities.strata)]
     for where, name, allowed in cells:
         if places and name not in allowed:
             yield where, f"unknown stratum '{name}'; {nearest(name, allowed)}"

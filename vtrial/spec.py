@@ -319,6 +319,8 @@ def _explain(spec: type[Spec], document: Document, at: Where, detail: Any) -> Pr
             message = f"given {detail['input']!r}; {nearest(str(detail['input']), allowed)}"
         case _:
             message = detail["msg"].removeprefix("Value error, ")
+            if message.startswith("Input should be"):
+                message = f"given {detail['input']!r}: must be{message.removeprefix('Input should be')}"
     return document.problem(where, message)
 
 

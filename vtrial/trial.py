@@ -20,8 +20,8 @@ from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
 from vtrial.kinetics import Exposure
 from vtrial.library import POLICIES
 from vtrial.model import draw_parameters, evidence_rows
-from vtrial.patients import draw_patients, expose_reference, simulate, trace_example
-from vtrial.policy import Arm, unavailable_doses
+from vtrial.patients import covariates_of, draw_patients, expose_reference, simulate, trace_example
+from vtrial.policy import Arm, arm_regimens, unavailable_doses
 from vtrial.scenario import Scenario
 from vtrial.spec import InputError, Problem
 
@@ -89,7 +89,10 @@ def run(
         sums, spec.estimands, weight=weight, outcomes=scenario.outcomes, strata=strata,
         arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
     )  # fmt: skip
-    return _result(scenario, draws, estimates, sums, strata)
+    result = _result(scenario, draws, estimates, sums, strata)
+    if spec.sensitivities:
+        result["sensitivity"] = xr.DataTree(_sensitivity(scenario, posterior))
+    return result
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,38 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _sensitivity(scenario: Scenario, posterior: Path | str | None) -> xr.Dataset:
+    """Primary outcome under named assumptions: value (case, arm, stratum, stat), on the same patients."""
+    asked, estimands = scenario.spec.sensitivities, scenario.spec.estimands
+    assert asked is not None
+    cases = {"as in the scenario": scenario} | {name: scenario.varied(case) for name, case in asked.cases.items()}
+
+    def treat(varied: Scenario) -> list[list[Any]]:
+        seed = varied.spec.simulation.seed
+        draws = draw_parameters(varied.model, varied.draws, seed, posterior=posterior, fix=varied.fix)
+        reference = expose_reference(varied, draws)
+        cohorts = [draw_patients(varied, draws, strata=[stratum]) for stratum in asked.strata]
+        risks = [
+            [simulate(varied, c, arm, reference)[estimands.primary].isel(stratum=0).values for c in cohorts]
+            for arm in asked.arms
+        ]
+        return [[reduce_patients(risk, risk)[:2] for risk in row] for row in risks]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reduced = np.array(list(pool.map(treat, cases.values())))  # case, arm, stratum, mean or noise, draw
+    changes = [case.model_dump(exclude_defaults=True) for case in asked.cases.values()]
+    texts = [", ".join(f"{key} {value}" for key, value in {**c.pop("fix", {}), **c}.items()) for c in changes]
+    stats = describe(reduced[..., 0, :], reduced[..., 1, :], estimands.interval)
+    return xr.Dataset(
+        {"value": (("case", "arm", "stratum", "stat"), stats)},
+        {
+            "case": list(cases), "arm": list(asked.arms), "stratum": list(asked.strata), "stat": list(STATS),
+            "change": ("case", ["", *texts]),
+        },
+        {"outcome": estimands.primary, "interval": estimands.interval},
+    )  # fmt: skip
+
+
 # --------------------------------------------------------------------------------- provenance and files
 
 
@@ -201,13 +236,14 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "model_title": model.title,
         "model_description": model.description,
         "model_sha256": model.sha256,
-        "limits": json.dumps(model.limits),
+        "limits": json.dumps([*model.limits, *_limits(scenario)]),
         "levels": json.dumps(model.levels),
         "params": json.dumps(_params(scenario)),
         "evidence": json.dumps(evidence_rows(model)),
         "policies_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in policies)).hexdigest(),
         "arms": json.dumps([_describe_arm(scenario, arm) for arm in scenario.arms]),
         "population": json.dumps(dict(scenario.population.provenance)),
+        "population_text": _who(scenario),
         "parameters": draws.attrs["source"],
         "surface": spec.model.surface,
         "food": spec.model.food,
@@ -259,8 +295,51 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
         "grade": arm.grade,
         "otherwise": arm.otherwise,
         "note": arm.note,
+        "doses": _first_day(scenario, arm),
         "drugs": drugs,
     }
+
+
+def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
+    """What an arm gives the named patients in the first 24 h from the start of the trial."""
+    start, examples = scenario.spec.treatment.start, scenario.spec.examples
+    texts: dict[str, dict[str, str]] = {}
+    for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
+        people = covariates_of(patient)
+        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0)
+        texts[patient.name] = {
+            drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
+        }
+    return texts
+
+
+def _limits(scenario: Scenario) -> list[str]:
+    """What this scenario leaves out, in sentences for the report."""
+    treatment, strata = scenario.spec.treatment, scenario.population.strata
+    doses = "Doses rise by the clock alone" if treatment.titrate else "Starting doses are held for the whole horizon"
+    limits = [
+        f"{doses}: nobody is held, stopped or rescued for being sedated.",
+        "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
+        "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
+        "within the first 24 h.",
+        "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
+    ]
+    if any(stratum.dialysis for stratum in strata):
+        limits.append("Dialysis patients are simulated between sessions: no clearance by dialysis.")
+    if scenario.population.provenance["kind"] == "patient":
+        limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
+    return limits
+
+
+def _who(scenario: Scenario) -> str:
+    """Who the population is, in one sentence."""
+    kind, name = scenario.population.provenance["kind"], scenario.population.provenance["name"]
+    if kind == "model":
+        return (
+            f"Population: the covariate model {name} (models/population/{name}.yaml names its source and its grade), "
+            "not people prescribed these drugs; the rarest strata rest on few people."
+        )
+    return f"Population: rows of {name}, drawn by weight." if kind == "bootstrap" else f"Named patients: {name}."
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtrial.model.prior import Fixed, Values
+from vtrial.model.prior import Fixed, Uniform, Values
 from vtrial.model.record import Model, typical_patient
 from vtrial.spec import InputError, Problem, nearest
 
@@ -44,12 +44,18 @@ def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]
         return problems
     middle = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
     for name, value in fix.items():
-        low = model.param(name).prior.quantile(np.float64(1e-300)) if "omega" in name else -np.inf
+        prior = model.param(name).prior
+        # a hard edge of a uniform prior is a judgement, which a modeller may put aside; signs and shares are not
+        free = isinstance(prior, Fixed | Uniform)
+        low, high = (-np.inf, np.inf) if free else (prior.quantile(np.float64(p)) for p in (0, 1))
+        if not low <= value <= high:
+            problems.append((name, f"given {value:g}: its prior, {prior}, allows {low:g} to {high:g}"))
+            continue
         wrong = _impossible(model, middle | {name: np.float64(value)})
-        if value < min(low, 0.0) or wrong:
-            problems.append(
-                (name, f"given {value:g}: gives {wrong or 'a negative SD'}" + " in a typical patient" * bool(wrong))
-            )
+        if "omega" in name and value < 0:
+            problems.append((name, f"given {value:g}: an SD is not negative"))
+        elif wrong:
+            problems.append((name, f"given {value:g}: gives {wrong} in a typical patient"))
     if not problems and fix and not _can_hold(model, fix):
         problems += [(n, "the fixed values contradict the model's constraint") for n in list(fix)[:1]]
     return problems

@@ -49,7 +49,8 @@ def load_model(name: str) -> Model:
     model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):
         raise InputError([Problem("the file defines no MODEL", file=path)])
-    problems = _dry_run(model)
+    problems = [] if model.name == name else [f"MODEL is named '{model.name}', its file '{name}'"]
+    problems += _dry_run(model)
     if problems:
         raise InputError([Problem(text, file=path) for text in problems])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -150,6 +150,24 @@ class Regimens:
         rows = [row.amt[(row.time >= first) & (row.time < last)].sum() for row in self.table]
         return np.array(rows)[self.index]
 
+    def first_day(self, start: float) -> str:
+        """Describe what the first patient is given in the first 24 h of a trial that starts at clock time `start`.
+
+        Examples
+        --------
+        >>> twice = Regimen("baclofen", [0.0, 12.0], [5.0, 5.0])
+        >>> Regimens((twice,), np.array([0]), np.array([True])).first_day(8.0)
+        '5 mg at 08:00, 20:00: 10 mg/day'
+        """
+        if not self.treated.flat[0]:
+            return "avoid"
+        row = self.table[int(self.index.flat[0])]
+        early = row.time < 24
+        minutes = np.round(60 * (start + row.time[early])).astype(int) % (24 * 60)
+        amounts = " / ".join(sorted({f"{amt:.4g}" for amt in row.amt[early]}))
+        clock = ", ".join(f"{minute // 60:02}:{minute % 60:02}" for minute in minutes)
+        return f"{amounts} mg at {clock}: {row.amt[early].sum():.4g} mg/day"
+
     def where(self, keep: np.ndarray, other: Regimens) -> Regimens:
         """Keep these regimens where `keep` is true, and take those of `other` elsewhere."""
         index = np.where(keep, self.index, other.index + len(self.table))

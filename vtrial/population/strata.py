@@ -42,7 +42,7 @@ def covariate_magnitude(given: Any, unit: str) -> float:
     """
     if isinstance(given, str):
         given = re.sub(r"\s*/\s*1\.73\s*m[2²]\s*$", "", given)
-        if unit == "mg/dL" and re.search(r"[uµμ]mol\s*/\s*L\s*$", given):
+        if unit == "mg/dL" and re.search(r"mol\s*/\s*L\s*$", given):
             return magnitude(given, "umol/L") / UMOL_PER_MG
         given = re.sub(r"\bm[2²]", "m**2", given)
     return magnitude(given, re.sub(r"\bm2", "m**2", unit.removesuffix("/1.73 m2")))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from vtrial.estimand import POPULATION
 from vtrial.report.facts import NOTICE, Facts, short_outcome
 from vtrial.report.tables import Risk, risk_table
 
@@ -28,9 +27,11 @@ def print_risks(result: xr.DataTree, console: Console) -> None:
     facts = Facts(result)
     risks = risk_table(result)
     console.print(Text(f"\nRisk of {short_outcome(facts, facts.primary)}", style="bold"))
+    if facts.population_text:
+        console.print(Text(facts.population_text))
     for stratum in facts.telling:
-        name = "the population" if stratum == POPULATION else stratum
-        table = Table(title=Text(name), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        name = Text(facts.name_of(stratum))
+        table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.add_column("arm")
         for head in ("mean", "MCSE", "median", f"{facts.interval:.0%} interval", ""):
             table.add_column(head, justify="left" if not head else "right")

@@ -11,7 +11,7 @@ MOST = 3
 """Significant digits at most, however small the error."""
 SMALLEST_PERCENT = 1e-4
 """Probabilities below this are written as powers of ten, not in percent."""
-NEGLIGIBLE = 1e-9
+NEGLIGIBLE = 1e-6
 """Probabilities below this are all written alike."""
 
 
@@ -98,14 +98,14 @@ def probability(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> probability(0.0046, 0.0014), probability(3.2e-6, 9e-7), probability(0.5, 0.01), probability(1e-20)
-    ('0.5%', '3e-6', '50%', '<1e-9')
+    ('0.5%', '3e-6', '50%', '<1e-6')
     """
     if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
     if value < NEGLIGIBLE:
-        return f"<{_power(NEGLIGIBLE, -9)}"
+        return f"<{_power(NEGLIGIBLE, -6)}"
     place = last_place(value, mcse)
     return _power(value, place) if value < SMALLEST_PERCENT else f"{_plain(100 * value, place + 2)}%"
 
@@ -127,7 +127,7 @@ def points(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> points(0.0173, 0.003), points(-0.0020, 0.0003), points(-3e-7, 1e-7)
-    ('+1.7 pp', '−0.20 pp', '−3e-5 pp')
+    ('+1.7 pp', '−0.20 pp', '−<1e-4 pp')
     """
     if not math.isfinite(value):
         return "–"

@@ -24,6 +24,11 @@ INNER_LIMIT = 0.1
 """Inner share above which an interval is marked."""
 CARRIED_LIMIT = 0.5
 """Share of a mean that the top 5% of draws carry, above which it is marked."""
+SIGN_NOTE = (
+    "Where the interval excludes 0: on the same patients a lower dose gives a lower risk in every draw, so the sign "
+    "follows from the dose, not from evidence."
+)
+"""Said wherever intervals that exclude 0 are marked."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
@@ -99,6 +104,30 @@ class Facts:
     def prior(self) -> bool:
         """Whether the parameters are prior draws, not calibrated ones."""
         return self.parameters == "prior"
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the population row is an average of named patients."""
+        return self.json("population").get("kind") == "patient"
+
+    @property
+    def whole(self) -> str:
+        """What the population row is called."""
+        return "average of the patients" if self.averaged else "population"
+
+    @property
+    def population_text(self) -> str:
+        """Who the population is; empty for an average of named patients, and in results that do not say."""
+        return "" if self.averaged else str(self.result.attrs.get("population_text", ""))
+
+    def name_of(self, stratum: str) -> str:
+        """What a stratum is called in a heading."""
+        return self.whole.capitalize() if stratum == POPULATION else stratum
+
+    @cached_property
+    def doses(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Doses on day 1 as text, by arm, named patient and drug; only arms that the result tells them of."""
+        return {arm["id"]: arm["doses"] for arm in self.json("arms") if arm.get("doses")}
 
     def json(self, name: str) -> Any:
         """A structured attribute."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from vtrial.report import digits, style
-from vtrial.report.facts import NOTICE, Facts, is_probability, short_outcome
+from vtrial.report.facts import NOTICE, SIGN_NOTE, Facts, is_probability, short_outcome
 from vtrial.report.plot_exposure import exposure, fans, peak_clock
 from vtrial.report.plot_ranks import ranks, sensitivity, sensitivity_arms
 from vtrial.report.plot_risks import dose_risk, forest, heatmap, risk_by_arm
@@ -125,7 +126,41 @@ def _words(facts: Facts, name: str) -> tuple[str, str]:
     what = short_outcome(facts, facts.primary)
     arms = " and ".join(sensitivity_arms(facts))
     title, text = WORDS[name]
-    return title, text.format(what=what, arms=arms, reference=facts.reference)
+    text = text.format(what=what, arms=arms, reference=facts.reference, whole=facts.whole)
+    return title, " ".join(filter(None, [text, _window_note(facts, name), _control_note(facts, name)]))
+
+
+def _window_note(facts: Facts, name: str) -> str:
+    """What a window means to an arm with evening doses, for captions of exposure and of the first 24 h."""
+    windows = {o.rsplit("_", 1)[-1] for o in facts.outcomes if o.startswith("peak_clock_")}
+    of_primary = "_24h" in facts.primary and name not in ("fans", "exposure", "peak_clock")
+    if name == "exposure" or of_primary or (name == "peak_clock" and "24h" in windows):
+        return WINDOW_NOTE
+    return ""
+
+
+def _control_note(facts: Facts, name: str) -> str:
+    """The control arms and what they give, for the forest."""
+    controls = [arm for arm in facts.json("arms") if arm["role"] == "control" and arm["id"] != facts.reference]
+    if name != "forest" or not controls:
+        return ""
+    told = "; ".join(_gives(facts, arm) for arm in controls)
+    ours = next(_gives(facts, arm) for arm in facts.json("arms") if arm["id"] == facts.reference)
+    return f"Controls are compared with the reference arm though their doses may differ: {told}; the reference {ours}."
+
+
+def _gives(facts: Facts, arm: dict[str, Any]) -> str:
+    """An arm with its doses for the first named patient; with its policies where the result tells no doses."""
+    if arm["id"] not in facts.doses:
+        return f"{arm['id']} ({', '.join(f'{drug}: {p["title"]}' for drug, p in arm['drugs'].items())})"
+    patient, doses = next(iter(facts.doses[arm["id"]].items()))
+    return f"{arm['id']} ({', '.join(f'{drug}: {text}' for drug, text in doses.items())}, for patient {patient})"
+
+
+WINDOW_NOTE = (
+    "Windows start at the first dose of any drug: an evening arm has had its evening drug for only part of the first "
+    "24 h."
+)
 
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -143,13 +178,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "forest": (
         "Difference to the reference arm",
         "Difference in risk of {what} to {reference}, on the same patients; the axis is linear near 0, "
-        "logarithmic beyond. Filled dot: the interval excludes 0.",
+        "logarithmic beyond. Filled dot: the interval excludes 0. " + SIGN_NOTE,
     ),
     "ranks": (
         "Ranks of the arms",
         "Probability over draws of each rank by risk of {what}, rank 1 the lowest, ties split; the number is the "
         "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the "
-        "stratum the drugs they are about, since leaving a drug out wins this contest without treating anyone.",
+        "stratum the drugs they are about, since leaving a drug out wins this contest without treating anyone. "
+        "Ranks are of risk alone and ignore benefit.",
     ),
     "dose_risk": (
         "Risk against dose",
@@ -158,7 +194,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "fans": (
         "Trajectories of the example patient",
-        "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of average "
+        "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of median "
         "sensitivity: median, 50% and 90% of copies of the example patient, one for each draw, each with "
         "deviations of its own. Dashed: thresholds of the levels (medians over draws).",
     ),
@@ -176,8 +212,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "sensitivity": (
         "What moves the risk",
-        "Spearman rank correlation over draws between each population parameter and the population's risk of "
-        "{what}, for {arms}; the 12 largest. Fixed parameters do not vary and cannot show.",
+        "Spearman rank correlation over draws between each population parameter and the risk of {what} in the "
+        "{whole}, for {arms}; the 12 largest. Fixed parameters do not vary and cannot show.",
     ),
 }
 """Title and first words of the caption of every figure."""

@@ -13,10 +13,11 @@ import xarray as xr
 
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
-from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, NOTICE, Facts, short_outcome
+from vtrial.report.assumptions import dose_table, sensitivity_table
+from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
-from vtrial.report.tables import contrast_of, risk_of
+from vtrial.report.tables import LARGE, contrast_of, risk_of
 
 _LINK = re.compile(r"https?://[^\s<>\"')\]]+|\b10\.\d{4,9}/[^\s<>\"',;)\]]+")
 
@@ -110,11 +111,15 @@ def escape_markdown(text: object) -> str:
 
 
 def _context(result: xr.DataTree, figures: list[Drawn]) -> dict[str, Any]:
-    facts, attrs = Facts(result), dict(result.attrs)
-    fixed = facts.json("fixed")
+    facts = Facts(result)
+    return _words(facts) | _tables(facts) | _provenance(facts) | {"figures": figures}
+
+
+def _words(facts: Facts) -> dict[str, Any]:
     return {
-        "attrs": attrs,
+        "attrs": dict(facts.result.attrs),
         "notice": NOTICE,
+        "sign_note": SIGN_NOTE,
         "prior": facts.prior,
         "what": short_outcome(facts, facts.primary),
         "primary_label": facts.label(facts.primary),
@@ -123,33 +128,48 @@ def _context(result: xr.DataTree, figures: list[Drawn]) -> dict[str, Any]:
         "tails": f"{100 * facts.tail:g}% and {100 - 100 * facts.tail:g}%",
         "inner_limit": f"{INNER_LIMIT:g}",
         "carried_limit": f"{CARRIED_LIMIT:.0%}",
-        "population": POPULATION,
+        "nnh_limit": f"{LARGE:,.0f}",
+        "whole": facts.whole,
+        "averaged": facts.averaged,
         "summary": summarise(facts),
+    }
+
+
+def _tables(facts: Facts) -> dict[str, Any]:
+    return {
+        "doses": dose_table(facts),
+        "sensitivity": sensitivity_table(facts),
         "risks": _risk_blocks(facts),
         "contrasts": _contrast_blocks(facts),
         "chances": _chances(facts),
         "untreated": _untreated(facts),
+        "oddities": _oddities(facts),
+    }
+
+
+def _provenance(facts: Facts) -> dict[str, Any]:
+    fixed = facts.json("fixed")
+    return {
         "levels": list(enumerate(facts.levels)),
         "limits": facts.json("limits"),
         "params": [p | {"fixed": fixed.get(p["name"])} for p in facts.json("params")],
         "fixed": fixed,
         "evidence": facts.json("evidence"),
         "arms": facts.json("arms"),
-        "oddities": _oddities(facts),
         "dialysis": bool(facts.result["risk"].to_dataset()["dialysis"].any()),
         "versions": facts.json("versions"),
         "people": facts.json("population"),
         "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
         "strata": facts.strata[:-1],
-        "figures": figures,
     }
 
 
 def _head(facts: Facts, stratum: str) -> dict[str, Any]:
     weight = float(facts.estimates["weight"].values[facts.strata.index(stratum)])
-    name = "Population, strata weighted by their share" if stratum == POPULATION else stratum
-    share = "" if stratum == POPULATION else f"{digits.probability(weight)} of the population"
-    return {"stratum": stratum, "name": name, "share": share}
+    if stratum == POPULATION:
+        weighted = "" if facts.averaged else ", strata weighted by their share"
+        return {"stratum": stratum, "name": facts.name_of(stratum) + weighted, "share": ""}
+    return {"stratum": stratum, "name": stratum, "share": f"{digits.probability(weight)} of the {facts.whole}"}
 
 
 def _risk_blocks(facts: Facts) -> list[dict[str, Any]]:
@@ -223,9 +243,9 @@ def _untreated(facts: Facts) -> list[dict[str, str]]:
             by_share: dict[str, list[str]] = {}
             if treated[a, :, d].max() <= 0:
                 continue
-            for s, stratum in enumerate(facts.strata):
+            for s, name in enumerate([*facts.strata[:-1], facts.whole]):
                 if treated[a, s, d] < 1 - 1e-12:
-                    by_share.setdefault(digits.probability(float(treated[a, s, d])), []).append(stratum)
+                    by_share.setdefault(digits.probability(float(treated[a, s, d])), []).append(name)
             rows += [
                 {"arm": arm, "drug": drug, "share": share, "strata": ", ".join(strata)}
                 for share, strata in by_share.items()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vtrial.report import style
 from vtrial.report.facts import Facts, short_arms, spaced
-from vtrial.report.plot_risks import arm_names, stratum_name
+from vtrial.report.plot_risks import arm_names
 
 type Array = NDArray[np.float64]
 
@@ -257,7 +257,7 @@ def peak_clock(facts: Facts) -> Figure | None:
         style.name_rows(axes, list(arm_names(facts).values()))
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
-        axes.set_title(stratum_name(stratum), loc="left")
+        axes.set_title(facts.name_of(stratum), loc="left")
     figure.supxlabel(f"share of patients by clock time of the highest drive, first {spaced(window)}", size=8)
     _clock_legend(figure, palette)
     return figure

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vtrial.estimand import POPULATION
 from vtrial.report import style
 from vtrial.report.facts import Facts
-from vtrial.report.plot_risks import arm_names, stratum_name
+from vtrial.report.plot_risks import arm_names
 
 type Array = NDArray[np.float64]
 
@@ -91,12 +91,12 @@ def sensitivity(facts: Facts) -> Figure | None:
         axes.set_xticks([-0.5, 0, 0.5], ["−0.5", "0", "0.5"])
         axes.tick_params(axis="y", labelsize=6.5)
         axes.set_title(arm_names(facts)[arm], loc="left")
-    _name_sensitivity(figure)
+    _name_sensitivity(figure, facts)
     return figure
 
 
-def _name_sensitivity(figure: Figure) -> None:
-    figure.supxlabel("Spearman correlation with the population's risk, over draws", size=8)
+def _name_sensitivity(figure: Figure, facts: Facts) -> None:
+    figure.supxlabel(f"Spearman correlation with the risk in the {facts.whole}, over draws", size=8)
     handles = [
         Patch(color=style.VERMILLION, lw=0, label="higher value, higher risk"),
         Patch(color=style.BLUE, lw=0, label="higher value, lower risk"),
@@ -134,7 +134,7 @@ def ranks(facts: Facts) -> Figure | None:
             _rank_panel(axes, p.sel(contest=contest, stratum=stratum).values, palette)
             style.name_rows(axes, list(arm_names(facts).values()))
             title = "all arms" if contest == "all" else "arms that treat everyone"
-            axes.set_title(f"{stratum_name(stratum)}: {title}", loc="left")
+            axes.set_title(f"{facts.name_of(stratum)}: {title}", loc="left")
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
             axes.set_xlim(0, 1)
     figure.supxlabel("probability of the rank, over draws", size=8)

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from vtrial.estimand import POPULATION
 from vtrial.report import digits, style
 from vtrial.report.facts import Facts, is_probability, short_arms, short_outcome
 from vtrial.report.tables import STATS
@@ -31,11 +30,6 @@ def arm_names(facts: Facts, *, reference: bool = True) -> dict[str, str]:
     """Short names of the arms, the reference marked."""
     names = short_arms(facts.arms)
     return {arm: f"{name} (ref.)" if reference and arm == facts.reference else name for arm, name in names.items()}
-
-
-def stratum_name(stratum: str) -> str:
-    """What a panel is called."""
-    return "Population" if stratum == POPULATION else stratum
 
 
 def percent_axis(axis: Axis, ticks: int = 6) -> None:
@@ -180,7 +174,7 @@ def risk_by_arm(facts: Facts) -> Figure:
             for drug in facts.leaves_out(facts.arms[a], stratum)[:1]:
                 axes.annotate(f"no {drug}", (1, a), (-1, 3.5), ("axes fraction", "data"), "offset points",
                               ha="right", va="bottom", size=5.5, color=style.GREY)  # fmt: skip
-        axes.set_title(stratum_name(stratum), loc="left")
+        axes.set_title(facts.name_of(stratum), loc="left")
     unit = "" if log else f", {facts.unit(facts.primary)}"
     figure.supxlabel(f"risk of {short_outcome(facts, facts.primary)}{unit}" if log else
                      f"{facts.label(facts.primary)}{unit}", size=8)  # fmt: skip
@@ -258,7 +252,7 @@ def forest(facts: Facts) -> Figure | None:
                       solid_capstyle="butt", zorder=3)  # fmt: skip
             axes.plot(mean, a, "o", color=style.BLUE, mfc=style.BLUE if clear else "white", ms=3.8, zorder=4)
             axes.plot(median, a, "D", mfc="white", mec=style.VERMILLION, ms=3.2, mew=1, zorder=3)
-        axes.set_title(stratum_name(stratum), loc="left")
+        axes.set_title(facts.name_of(stratum), loc="left")
     _name_forest(figure, facts, scale)
     return figure
 
@@ -321,7 +315,7 @@ def dose_risk(facts: Facts) -> Figure | None:
     values = data["value"].transpose(*order).sel(outcome=outcomes).values
     floor = max(1e-6, _log_limits(values[..., 0])[0])
     for column, stratum in enumerate(strata):
-        panels[0, column].set_title(stratum_name(stratum), loc="left")
+        panels[0, column].set_title(facts.name_of(stratum), loc="left")
         for k in range(len(outcomes)):
             _dose_panel(panels[k, column], data["multiple"].values, values[column, :, k], floor, style.LEVELS[k % 4])
     for axes, outcome in zip(panels[:, 0], outcomes, strict=True):

@@ -9,6 +9,9 @@ from vtrial.report import digits
 from vtrial.report.facts import Facts, short_outcome
 from vtrial.report.tables import risk_of
 
+RARE = 0.001
+"""Strata of less than this share of the population do not make the headline."""
+
 
 def summarise(facts: Facts) -> list[str]:
     """Say in a few sentences what a result says.
@@ -24,7 +27,9 @@ def summarise(facts: Facts) -> list[str]:
     """
     paragraphs = [_stratum(facts, stratum) for stratum in facts.telling]
     if len(facts.strata) > 2:
-        paragraphs.append(_extremes(facts))
+        paragraphs += _extremes(facts)
+    if len(facts.arms) > 1:
+        paragraphs.append("Ranks are of risk alone and ignore benefit.")
     return [*paragraphs, *_cautions(facts)]
 
 
@@ -37,9 +42,10 @@ def _mean_and_more(facts: Facts, arm: str, stratum: str) -> str:
 
 
 def _stratum(facts: Facts, stratum: str) -> str:
-    where = "In the population" if stratum == POPULATION else f"In {stratum}"
+    where = f"the {facts.whole}" if stratum == POPULATION else stratum
     what = short_outcome(facts, facts.primary)
-    text = f"{where}, the risk of {what} under the reference arm {facts.reference} is "
+    text = f"{facts.population_text} " if stratum == POPULATION and facts.population_text else ""
+    text += f"In {where}, the risk of {what} under the reference arm {facts.reference} is "
     text += f"{_mean_and_more(facts, facts.reference, stratum)}."
     if len(facts.arms) == 1:
         return text
@@ -52,13 +58,35 @@ def _stratum(facts: Facts, stratum: str) -> str:
         best = min(treating, key=lambda arm: treating[arm])
         text += " That leaves patients without a drug; among arms that treat everyone the lowest is "
         text += f"{best} with {_mean_and_more(facts, best, stratum)}."
-    return text
+    return text + _lowest(facts, list(treating), stratum)
+
+
+def _lowest(facts: Facts, arms: list[str], stratum: str) -> str:
+    """Which of the arms that treat everyone has the lowest mean, the lowest median, the highest P(rank 1)."""
+    if len(arms) < 2:
+        return ""
+    values = {arm: facts.stats("value", arm, stratum, facts.primary) for arm in arms}
+    first = facts.estimates["p_safest"].sel(contest="treating", stratum=stratum)
+    by = {
+        "the lowest mean": {arm: values[arm]["mean"] for arm in arms},
+        "the lowest median": {arm: values[arm]["median"] for arm in arms},
+        "the highest P(rank 1)": {arm: -float(first.sel(arm=arm)) for arm in arms},
+    }
+    best = {what: _joined([arm for arm in arms if of[arm] == min(of.values())]) for what, of in by.items()}
+    if len(set(best.values())) == 1:
+        return f" Among arms that treat everyone, {best['the lowest mean']} has {_joined(list(by))}."
+    told = _joined([f"{what} is that of {arm}" for what, arm in best.items()])
+    return f" Among arms that treat everyone, {told}: no one arm is the lowest by every measure."
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _against(facts: Facts, which: str, value: float, means: dict[str, float], stratum: str) -> str:
     """The arm (or arms) of highest or lowest mean, and its ratio to the reference."""
     arms = [arm for arm, mean in means.items() if mean == value]
-    names = arms[0] if len(arms) == 1 else f"{', '.join(arms[:-1])} and {arms[-1]} alike"
+    names = arms[0] if len(arms) == 1 else f"{_joined(arms)} alike"
     if facts.reference in arms:
         return f"The {which} mean is that of {names}."
     ratio = facts.stats("ratio", arms[0], stratum, facts.primary)
@@ -71,16 +99,22 @@ def _against(facts: Facts, which: str, value: float, means: dict[str, float], st
     )
 
 
-def _extremes(facts: Facts) -> str:
-    own = facts.strata[:-1]
+def _extremes(facts: Facts) -> list[str]:
+    """The highest and lowest mean of all arms and strata, rare strata left out."""
+    weight = facts.estimates["weight"].values[:-1]
+    own = [stratum for stratum, w in zip(facts.strata, weight, strict=False) if w >= RARE]
+    if len(own) < 2:
+        return []
+    rare = len(weight) - len(own)
+    which = f" that hold at least {RARE:.1%} of the {facts.whole} each" if rare else ""
     found = facts.estimates["value"].sel(outcome=facts.primary, stat="mean", stratum=own)
     means = found.transpose("arm", "stratum").values
     (a, s), (b, t) = (np.unravel_index(f(means), means.shape) for f in (np.nanargmax, np.nanargmin))
     high, low = (facts.arms[a], own[s]), (facts.arms[b], own[t])
-    return (
-        f"Over all arms and the {len(own)} strata the mean ranges from {risk_of(facts, *low).text['mean']} "
+    return [
+        f"Over all arms and the {len(own)} strata{which} the mean ranges from {risk_of(facts, *low).text['mean']} "
         f"({low[0]} in {low[1]}) to {risk_of(facts, *high).text['mean']} ({high[0]} in {high[1]})."
-    )
+    ]
 
 
 def _cautions(facts: Facts) -> list[str]:

@@ -18,8 +18,8 @@ COLUMNS = (
     "mean", "median", "lo", "hi", "mcse", "inner_share", "top5_share",
 )  # fmt: skip
 """Columns of estimates.csv; `top5_share` is the share of the mean that the top 5% of draws carry."""
-LARGE = 1e6
-"""Numbers needed to harm above this are all written alike."""
+LARGE = 1e5
+"""No number needed to harm is given if the far limit of its interval is above this."""
 STATS = ("mean", "median", "lo", "hi", "mcse", "inner_share")
 
 
@@ -77,11 +77,13 @@ class Contrast:
     arm, stratum : str
     difference, difference_interval, difference_mcse : str
         Risk difference in percentage points, or in the outcome's unit.
-    ratio, ratio_interval, ratio_mcse : str
-        Ratio of the two means, and the interval of the ratio within draws.
+    ratio, ratio_mcse : str
+        Ratio of the two means.
+    ratio_within : str
+        Median of the ratio within draws, and its interval in brackets.
     nnh : str
         Patients treated with this arm instead of the reference for one more (or fewer) to have the outcome; a
-        dash unless the interval of the difference excludes 0.
+        dash unless the interval of the difference excludes 0 and its far limit is at most `LARGE`.
     """
 
     arm: str
@@ -90,8 +92,8 @@ class Contrast:
     difference_interval: str
     difference_mcse: str
     ratio: str
-    ratio_interval: str
     ratio_mcse: str
+    ratio_within: str
     nnh: str
 
 
@@ -106,9 +108,9 @@ def estimates_csv(result: xr.DataTree) -> str:
     -------
     str
         CSV with the columns of `COLUMNS`; numbers read back exactly; the same result gives the same text.
-        Estimands: value, difference, ratio, nnh (only where the interval of the difference excludes 0), treated
-        (outcome: the drug), p_safest_all and p_safest_treating (outcome: the primary), and p_below (outcome: the
-        limit).
+        Estimands: value, difference, ratio, nnh (only where the interval of the difference excludes 0 and the far
+        limit is at most `LARGE`), treated (outcome: the drug), p_safest_all and p_safest_treating (outcome: the
+        primary), and p_below (outcome: the limit).
     """
     facts, text = Facts(result), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -166,16 +168,19 @@ def nnh(mean: float, median: float, lo: float, hi: float) -> tuple[float, float,
     Returns
     -------
     tuple or None
-        None if the interval of the difference does not exclude 0, or its mean lies on the other side.
+        None if the interval of the difference does not exclude 0, its mean lies on the other side, or the far
+        limit is above `LARGE`.
 
     Examples
     --------
     >>> nnh(0.02, 0.02, 0.01, 0.04)
     (50.0, 50.0, 25.0, 100.0)
-    >>> nnh(0.02, 0.02, -0.01, 0.04) is None
-    True
+    >>> nnh(0.02, 0.02, -0.01, 0.04), nnh(0.02, 0.02, 1e-6, 0.04)
+    (None, None)
     """
     if not (lo > 0 or hi < 0) or mean * lo <= 0 or median * lo <= 0:
+        return None
+    if min(abs(lo), abs(hi)) < 1 / LARGE:
         return None
     return 1 / mean, 1 / median, 1 / hi, 1 / lo
 
@@ -230,12 +235,17 @@ def contrast_of(facts: Facts, arm: str, stratum: str) -> Contrast:
         " to ".join(write(difference[name], errors["difference"][name]) for name in ("lo", "hi")),
         mcse,
         digits.number(ratio["mean"], ratio["mcse"]),
-        " to ".join(digits.number(ratio[name], errors["ratio"][name]) for name in ("lo", "hi"))
-        if math.isfinite(ratio["mean"])
-        else "–",
         digits.error(ratio["mcse"], percent=False),
+        _write_within(ratio, errors["ratio"]),
         _write_nnh(harm, difference),
     )  # fmt: skip
+
+
+def _write_within(ratio: dict[str, float], errors: dict[str, float]) -> str:
+    if not math.isfinite(ratio["mean"]):
+        return "–"
+    median, lo, hi = (digits.number(ratio[name], errors[name]) for name in ("median", "lo", "hi"))
+    return f"{median} [{lo} to {hi}]"
 
 
 def _write_nnh(harm: tuple[float, float, float, float] | None, difference: dict[str, float]) -> str:
@@ -243,6 +253,5 @@ def _write_nnh(harm: tuple[float, float, float, float] | None, difference: dict[
         return "–"
     mean = abs(harm[0])
     error = difference["mcse"] / difference["mean"] ** 2  # delta method
-    ends = sorted(abs(end) for end in harm[2:])
-    low, high = (f">{LARGE:,.0f}" if end > LARGE else digits.number(end, end / 10) for end in ends)
+    low, high = (digits.number(end, end / 10) for end in sorted(abs(end) for end in harm[2:]))
     return f"{digits.number(mean, error)} {'harmed' if harm[0] > 0 else 'spared'} ({low} to {high})"
