@@ -27,7 +27,7 @@ from vtrial.population.strata import AGE_BANDS, EGFR_CATEGORIES, STANDARD
 from vtrial.sample import key, uniforms
 from vtrial.spec import InputError, parse, read_yaml
 
-CSV = Path("/work/shared/evidence/nhanes_adults_2013_2018.csv")
+CSV = Path(__file__).parents[2] / "shared" / "evidence" / "nhanes_adults_2013_2018.csv"
 needs_csv = pytest.mark.skipif(not CSV.exists(), reason="the survey rows are not part of the repository")
 MODEL = MODELS / "population" / "us_adults.yaml"
 
