@@ -167,7 +167,7 @@ def simulate(
     for s in range(sizes["stratum"]):  # endpoints see one stratum at a time: (draw, patient)
         part = slice(s * sizes["draw"] * sizes["patient"], (s + 1) * sizes["draw"] * sizes["patient"])
         seen = endpoint.Seen(
-            exposure=_part(exposure, part),
+            exposure=part_of(exposure, part),
             reference=reference,
             windows=scenario.windows,
             shape=(sizes["draw"], sizes["patient"]),
@@ -190,7 +190,8 @@ def simulate(
     return outcomes
 
 
-def _part(exposure: Exposure, part: slice) -> Exposure:
+def part_of(exposure: Exposure, part: slice) -> Exposure:
+    """Exposure of some of the patients (or, of a reference, of some of the draws)."""
     arrays = (exposure.peak, exposure.peak_time, exposure.cmax, exposure.auc, exposure.time_at)
     return Exposure(exposure.grid, *(array[..., part] for array in arrays))
 

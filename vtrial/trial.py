@@ -20,7 +20,7 @@ from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
 from vtrial.kinetics import Exposure
 from vtrial.library import POLICIES
 from vtrial.model import draw_parameters, evidence_rows
-from vtrial.patients import covariates_of, draw_patients, expose_reference, simulate, trace_example
+from vtrial.patients import covariates_of, draw_patients, expose_reference, part_of, simulate, trace_example
 from vtrial.policy import Arm, arm_regimens, unavailable_doses
 from vtrial.scenario import Scenario
 from vtrial.spec import InputError, Problem
@@ -114,7 +114,7 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
     """Treat one block by every arm, the reference first, and reduce it into `sums`."""
     name = scenario.population.strata[block.stratum].name
     cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
-    exposed = _draws_of(reference, block.draws)
+    exposed = part_of(reference, block.draws)
     names = [outcome.name for outcome in scenario.outcomes]
     order = sorted(range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference)
     compared: list[Any] = []
@@ -127,11 +127,6 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
             sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
         sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
     return len(scenario.arms) * cohort.sizes["draw"] * cohort.sizes["patient"]
-
-
-def _draws_of(exposure: Exposure, draws: slice) -> Exposure:
-    arrays = (exposure.peak, exposure.peak_time, exposure.cmax, exposure.auc, exposure.time_at)
-    return Exposure(exposure.grid, *(array[..., draws] for array in arrays))
 
 
 def _result(scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: Sums, strata: list[str]) -> xr.DataTree:
