@@ -8,8 +8,8 @@ Five hops lead from the command line to a number, each a public function::
 
 | floor | rooms |
 |---|---|
-| 0 | `spec` strict YAML, units, errors; `library` where models and policies lie; `compiled` the door to numba |
-| 1 | `sample` every random number |
+| 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` the doors to numba; `stage` the costs of a run |
+| 1 | `spec` strict YAML, units; `sample` every random number |
 | 2 | `model` what a model file defines |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from vtrial.model import draw_parameters, load_model
     from vtrial.patients import draw_patients, expose_reference, simulate
     from vtrial.policy import load_policies
+    from vtrial.problem import InputError
     from vtrial.scenario import load_scenario
-    from vtrial.spec import InputError
     from vtrial.trial import load_result, run, save_result
 
 _HOME = {
-    "InputError": "spec",
+    "InputError": "problem",
     "draw_parameters": "model",
     "draw_patients": "patients",
     "expose_reference": "patients",

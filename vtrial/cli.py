@@ -11,17 +11,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from vtrial.spec import InputError
+from vtrial.problem import InputError
+from vtrial.stage import print_profile, profiled, stage
+
+if TYPE_CHECKING:
+    from vtrial.scenario import Scenario
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,6 +85,11 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
+def _trajectories(scenario: Scenario) -> int:
+    """Patient-trajectories of a run: every patient under every arm."""
+    return len(scenario.arms) * len(scenario.population.strata) * scenario.draws * scenario.patients
+
+
 @app.command()
 @guarded
 def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (YAML).", show_default=False)]) -> None:
@@ -94,10 +103,9 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
         except InputError as error:
             problems += error.problems
             continue
-        size = len(scenario.arms) * len(scenario.population.strata) * scenario.draws * scenario.patients
         out.print(
             f"[green]ok[/] {_plain(str(path))}: {len(scenario.arms)} arms x {len(scenario.population.strata)} strata x "
-            f"{scenario.draws} draws x {scenario.patients} patients = {size:,} patient-trajectories",
+            f"{scenario.draws} draws x {scenario.patients} patients = {_trajectories(scenario):,} patient-trajectories",
             soft_wrap=True,
         )
     if problems:
@@ -116,24 +124,36 @@ def run(
     ] = None,
     size: Annotated[Size, typer.Option(help="Size of the Monte Carlo, from the scenario.")] = Size.full,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all processors.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print time and memory by stage.")] = False,
 ) -> None:
     """Run a scenario: write estimates, figures, report and result; print the risks."""
-    from vtrial.scenario import load_scenario
+    with profiled() if profile else nullcontext() as costs:
+        with stage("start-up"):
+            from vtrial.scenario import load_scenario
+        with stage("read the scenario"):
+            checked = load_scenario(scenario, size=size.value)
+        folder = output or Path("reports") / scenario.stem
+        _refuse_foreign(folder)
+        with stage("start-up"):
+            from vtrial import trial
+            from vtrial.compiled import watched
+            from vtrial.estimand import failed
+            from vtrial.report import print_risks, write_report
 
-    checked = load_scenario(scenario, size=size.value)
-    folder = output or Path("reports") / scenario.stem
-    _refuse_foreign(folder)
-    from vtrial import trial
-    from vtrial.estimand import failed
-    from vtrial.report import print_risks, write_report
-
-    with _progress() as progress:
-        result = trial.run(checked, posterior=posterior, threads=threads, progress=progress)
-    with _whole(folder) as part:
-        trial.save_result(result, part / "result.nc")
-        write_report(result, part)
-    print_risks(result, out)
-    out.print(f"\nreport: {_plain(str(folder / 'report.html'))}", soft_wrap=True)
+            announcing = watched(_compiling())
+        with announcing, _progress() as progress:
+            result = trial.run(checked, posterior=posterior, threads=threads, progress=progress)
+        with _whole(folder) as part:
+            with stage("save"):
+                trial.save_result(result, part / "result.nc")
+            with stage("report"):
+                write_report(result, part)
+        with stage("report"):
+            print_risks(result, out)
+        out.print(f"\nreport: {_plain(str(folder / 'report.html'))}", soft_wrap=True)
+    if costs:
+        out.print()
+        print_profile(costs, _trajectories(checked), out)
     missed = failed(checked.spec.accept, result["estimates"].to_dataset())
     for line in missed:
         err.print(f"[red]accept:[/] {_plain(line)}", soft_wrap=True)
@@ -299,6 +319,20 @@ def fit_population(
 # ------------------------------------------------------------------------------------------- long work
 
 
+def _compiling() -> Callable[[], AbstractContextManager[None]]:
+    """Mark compilations, and announce the first: a run that no cache helps looks as if it hung."""
+    said = False
+
+    def around() -> AbstractContextManager[None]:
+        nonlocal said
+        if not said:
+            err.print("Compiling the kernels for this machine (once, up to about a minute) ...", soft_wrap=True)
+        said = True
+        return stage("compile", alone=True)
+
+    return around
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar with rate and time left on a terminal; silence elsewhere."""
@@ -306,7 +340,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("patient-trajectories", total=None, rate="compiling, once")
+        task = bar.add_task("patient-trajectories", total=None, rate="")
 
         def update(done: int, total: int) -> None:
             speed = bar.tasks[0].speed

@@ -22,6 +22,7 @@ from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
 from vtrial.sample import key, normals
 from vtrial.scenario import Scenario
+from vtrial.stage import stage
 
 SEDATION = ("alpha", "tolerance_fold", "tolerance_t_half", "omega_S")
 """Population parameters of sedation that every model has, beside the thresholds r_1, r_2, ..."""
@@ -160,8 +161,10 @@ def simulate(
     arm = scenario.arm(arm) if isinstance(arm, str) else arm
     cohort = cohort.transpose("stratum", "draw", "patient", ...)
     sizes = cohort.sizes
-    given = _regimens(scenario, arm, cohort)
-    exposure, origin, _ = _expose(scenario, cohort, given, multiple=multiple)
+    with stage("dose"):
+        given = _regimens(scenario, arm, cohort)
+    with stage("kinetics"):
+        exposure, origin, _ = _expose(scenario, cohort, given, multiple=multiple)
     z = cohort["z"].transpose("channel", "stratum", "draw", "patient").values
     values: dict[str, Any] = {}
     for s in range(sizes["stratum"]):  # endpoints see one stratum at a time: (draw, patient)
@@ -176,8 +179,9 @@ def simulate(
             z=list(z[:, s]),
             clock=scenario.spec.treatment.start + origin[part],
         )
-        for name, value in endpoint.evaluate(scenario.spec.endpoints, scenario.model, seen).items():
-            values.setdefault(name, []).append(value)
+        with stage("endpoints"):
+            for name, value in endpoint.evaluate(scenario.spec.endpoints, scenario.model, seen).items():
+                values.setdefault(name, []).append(value)
     dims = ("stratum", "draw", "patient")
     treated = np.stack([given[drug].treated for drug in scenario.drugs], -1)
     outcomes = xr.Dataset(

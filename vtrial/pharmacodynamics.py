@@ -39,6 +39,12 @@ def tolerance(elapsed_fraction, fold):
     return 1.0 + (fold - 1.0) * (1.0 - elapsed_fraction)
 
 
+@inlined
+def tolerance_slope(elapsed_fraction, fold, rate):
+    """Slope of Tol in time, 1/h; `rate` is log(2) / t_half."""
+    return (fold - 1.0) * rate * elapsed_fraction
+
+
 def drive(contributions: Sequence[Any], surface: Surface, alpha: Any) -> list[Any]:
     """Combine the drugs' contributions into the channels of a surface.
 

@@ -6,7 +6,6 @@ accepted, or reported with file, line, what was given, what is allowed and the n
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,58 +16,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-type Where = tuple[str | int, ...]
+from vtrial.problem import InputError, Problem, Where, in_order, nearest
 
 
 class Spec(BaseModel):
     """Base of everything read from YAML: immutable, and no key beyond the declared ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong in a file: `where` is the path of keys that leads to it."""
-
-    message: str
-    where: Where = ()
-    file: Path | str | None = None
-    line: int | None = None
-
-    def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        keys = ".".join(str(key) for key in self.where)
-        return ": ".join(part for part in (place, keys, self.message) if part)
-
-
-class InputError(Exception):
-    """What the user gave cannot be used; `problems` holds every reason, in the order of the file.
-
-    The command line prints them and exits with code 2, without a traceback.
-    """
-
-    def __init__(self, problems: Iterable[Problem | str]):
-        self.problems: list[Problem] = [Problem(p) if isinstance(p, str) else p for p in problems]
-        super().__init__("\n".join(str(p) for p in self.problems))
-
-
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort problems of one file by line."""
-    return sorted(problems, key=lambda problem: problem.line or 0)
-
-
-def nearest(given: str, allowed: Iterable[str]) -> str:
-    """Say what is allowed, and which of it is nearest to what was given.
-
-    Examples
-    --------
-    >>> nearest("lowe", ["loewe", "bliss"])
-    "did you mean 'loewe'? Allowed: bliss, loewe"
-    """
-    names = sorted(allowed)
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Allowed: {', '.join(names)}"
 
 
 def choose(given: str, allowed: Iterable[str], what: str) -> str:

@@ -24,6 +24,7 @@ from vtrial.patients import covariates_of, draw_patients, expose_reference, part
 from vtrial.policy import Arm, arm_regimens, unavailable_doses
 from vtrial.scenario import Scenario
 from vtrial.spec import InputError, Problem
+from vtrial.stage import stage
 
 BLOCK = 10_000
 """Patients of one block: what a thread holds at a time. The result does not depend on it."""
@@ -70,8 +71,10 @@ def run(
     True
     """
     spec, seed = scenario.spec, scenario.spec.simulation.seed
-    draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
-    reference = expose_reference(scenario, draws)
+    with stage("draw parameters"):
+        draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
+    with stage("reference patient"):
+        reference = expose_reference(scenario, draws)
     strata = [stratum.name for stratum in scenario.population.strata]
     weight = np.array([stratum.weight for stratum in scenario.population.strata])
     sums = Sums.empty(len(scenario.arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
@@ -85,10 +88,11 @@ def run(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    estimates = estimate(
-        sums, spec.estimands, weight=weight, outcomes=scenario.outcomes, strata=strata,
-        arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
-    )  # fmt: skip
+    with stage("estimate"):
+        estimates = estimate(
+            sums, spec.estimands, weight=weight, outcomes=scenario.outcomes, strata=strata,
+            arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
+        )  # fmt: skip
     result = _result(scenario, draws, estimates, sums, strata)
     if spec.sensitivities:
         result["sensitivity"] = xr.DataTree(_sensitivity(scenario, posterior))
@@ -113,7 +117,8 @@ def _blocks(scenario: Scenario, patients: int) -> Iterator[Block]:
 def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Exposure, sums: Sums) -> int:
     """Treat one block by every arm, the reference first, and reduce it into `sums`."""
     name = scenario.population.strata[block.stratum].name
-    cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
+    with stage("draw patients"):
+        cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
     exposed = part_of(reference, block.draws)
     names = [outcome.name for outcome in scenario.outcomes]
     order = sorted(range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference)
@@ -122,10 +127,11 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
         outcomes = simulate(scenario, cohort, scenario.arms[a], exposed).isel(stratum=0)
         values = [outcomes[n].values for n in names]
         compared = compared or values
-        for o, (value, base) in enumerate(zip(values, compared, strict=True)):
-            where = a, block.stratum, o, block.draws
-            sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
-        sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
+        with stage("reduce"):
+            for o, (value, base) in enumerate(zip(values, compared, strict=True)):
+                where = a, block.stratum, o, block.draws
+                sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
+            sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
     return len(scenario.arms) * cohort.sizes["draw"] * cohort.sizes["patient"]
 
 
@@ -147,10 +153,12 @@ def _result(scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: 
     groups = {"/estimates": estimates, "/risk": risk, "/theta": draws}
     if scenario.spec.examples:
         for arm in scenario.spec.examples.arms:
-            groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
+            with stage("examples"):
+                groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
     if scenario.spec.dose_risk:
         groups["/dose_risk"] = _dose_risk(scenario, draws)
-    groups["/"] = xr.Dataset(attrs=provenance(scenario, draws))
+    with stage("provenance"):
+        groups["/"] = xr.Dataset(attrs=provenance(scenario, draws))
     return xr.DataTree.from_dict(groups)
 
 
@@ -158,9 +166,11 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
     """Risk by multiple of an arm's doses: value (stratum, multiple, outcome, stat)."""
     asked = scenario.spec.dose_risk
     assert asked is not None
-    reference = expose_reference(scenario, draws)
+    with stage("dose risk"):
+        reference = expose_reference(scenario, draws)
     names = [outcome.name for outcome in scenario.outcomes if outcome.risk]
 
+    @stage("dose risk")
     def treat(stratum: str) -> list[list[Any]]:
         cohort = draw_patients(scenario, draws, strata=[stratum])
         treated = (simulate(scenario, cohort, asked.arm, reference, multiple=m) for m in asked.multiples)
@@ -188,6 +198,7 @@ def _sensitivity(scenario: Scenario, posterior: Path | str | None) -> xr.Dataset
     assert asked is not None
     cases = {"as in the scenario": scenario} | {name: scenario.varied(case) for name, case in asked.cases.items()}
 
+    @stage("sensitivities")
     def treat(varied: Scenario) -> list[list[Any]]:
         seed = varied.spec.simulation.seed
         draws = draw_parameters(varied.model, varied.draws, seed, posterior=posterior, fix=varied.fix)

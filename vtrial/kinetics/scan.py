@@ -1,235 +1,354 @@
-"""The compiled loop of the stepper: blocks of patients through time. No exp, log or pow inside it."""
+"""The loop over time: four patients at a time, reduced as they go.
+
+Nothing is kept of a trajectory but its running maximum, what the body holds, and the time at each level; so memory
+does not grow with the grid. The loop has no exp, log or pow; those that the time at level needs are polynomials.
+"""
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.block import CHECKPOINT, LANES, RIVALS
-from vtrial.pharmacodynamics import accumulate, greco, tolerance
+from vtrial.kinetics import ladder
+from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
+from vtrial.kinetics.dwell import dwell
+from vtrial.kinetics.peak import ceiling, climb_noted, combined, end_window, examine, look_around
+from vtrial.kinetics.streams import Doses
+from vtrial.kinetics.system import COLUMNS
+from vtrial.kinetics.unrolled import fetch, keep, matrix, times
+from vtrial.lanes import LANES, larger, load, load_from, pointer, select, some, splat, store, store_to
+from vtrial.pharmacodynamics import tolerance
+
+RUN = 64
+"""Most steps in one go: drives are kept so long for the time at level."""
 
 
-@compiled
-def multiply(P, entries, x, y):
-    """Set y = P x for all lanes; rows of one array at a time, which is how the compiler vectorises it."""
-    before = -1
-    for e in range(len(entries)):
-        row = entries[e, 0]
-        into, factor, seen = y[row], P[e], x[entries[e, 1]]
-        if row != before:
-            for i in range(LANES):
-                into[i] = factor[i] * seen[i]
-        else:
-            for i in range(LANES):
-                into[i] += factor[i] * seen[i]
-        before = row
+type Array = NDArray[np.float64]
+type Index = NDArray[np.int64]
 
 
-@inlined
-def add_doses(queue, sites, k, x):
-    """Add the doses that arrived in step `k`."""
-    for j in range(queue.first[k], queue.first[k + 1]):
-        depot, past, i = sites[queue.drug[j], 0], sites[queue.drug[j], 3], queue.lane[j]
-        for s in range(depot, past):
-            x[s, i] += queue.boost[j, s - depot]
+class Patients(NamedTuple):
+    """Patients side by side along the last axis, whose length is a multiple of `LANES`.
 
-
-@compiled
-def combine(x, gain, alpha, scale, sites, work, out):
-    """Drive of each channel and lane from the effect-site amounts: A U / Tol."""
-    n_channel, n_drug = out.shape[0], gain.shape[0]
-    total, product, combined = work[0], work[1], out[0]
-    total[:], product[:] = 0.0, 0.0
-    for d in range(n_drug):
-        potency, seen, own = gain[d], x[sites[d, 2]], out[d if n_channel > 1 else 0]
-        for i in range(LANES):
-            u = potency[i] * seen[i]
-            total[i], product[i] = accumulate(total[i], product[i], u)
-            own[i] = u * scale[i]  # independent action: each drug on its own
-    if n_channel == 1:
-        for i in range(LANES):
-            combined[i] = greco(total[i], product[i], alpha[i]) * scale[i]
-
-
-@compiled
-def keep_peaks(before, now, after, t, best, when):
-    """Keep the `RIVALS` local maxima of `now`, at step `t`, that can be highest between the grid points.
-
-    They are ranked by a bound: the value plus a quarter of its bend, 2 now - before - after, which is twice
-    what the vertex of the parabola through the three values can add.
+    Entries of A (segment entry), 1 / V, 1 / (V C50), CL (segment drug), sedation (A, alpha, fold, log 2 / t_half,
+    2^(-h / t_half)), and the draw each belongs to.
     """
-    for c in range(now.shape[0]):
-        left, centre, right = before[c], now[c], after[c]
-        first, second, third = best[0, c], best[1, c], best[2, c]
-        at_first, at_second, at_third = when[0, c], when[1, c], when[2, c]
-        for i in range(LANES):
-            bend = (centre[i] - left[i]) + (centre[i] - right[i])
-            peaks = (centre[i] >= left[i]) & (centre[i] >= right[i])
-            v = centre[i] + 0.25 * bend if peaks else -1.0
-            over_first, over_second, over_third = v > first[i], v > second[i], v > third[i]
-            third[i] = second[i] if over_second else (v if over_third else third[i])
-            at_third[i] = at_second[i] if over_second else (t if over_third else at_third[i])
-            second[i] = first[i] if over_first else (v if over_second else second[i])
-            at_second[i] = at_first[i] if over_first else (t if over_second else at_second[i])
-            first[i] = v if over_first else first[i]
-            at_first[i] = t if over_first else at_first[i]
+
+    rates: Array
+    clarity: Array
+    gain: Array
+    clearance: Array
+    sedation: Array
+    draw: Index
+
+
+class Frame(NamedTuple):
+    """Step in h, steps at which windows end and segments start, log2 r (draw, level), log 2 / omega (draw,)."""
+
+    h: float
+    ends: Index
+    starts: Index
+    thresholds: Array
+    steepness: Array
+
+
+class Kept(NamedTuple):
+    """What is kept, patients along the last axis: peak, its time (window), AUC (drug window), time at level
+    (level window), and tracks (time what)."""
+
+    peak: Array
+    peak_time: Array
+    auc: Array
+    time_at: Array
+    tracks: Array
+
+
+class Agenda(NamedTuple):
+    """Arrivals of each stream: step, amounts, waits; where a stream's list begins, and what comes next of it.
+
+    And whether all patients of the vector take the same, their positions while a list is made, and the states that
+    the doses of a step enter.
+    """
+
+    step: Index
+    amount: Array
+    wait: Array
+    first: Index
+    next: Index
+    alike: Index
+    position: Index
+    entries: Index
+
+
+class Size(NamedTuple):
+    """Patients (a multiple of LANES), windows, last step, segments, and whether tracks are kept."""
+
+    width: int
+    n_window: int
+    last: int
+    n_segment: int
+    tracked: bool
+
+
+class Table(NamedTuple):
+    """Pointers to `System.table` and `System.diagonal`."""
+
+    layout: Index
+    diagonal: Index
 
 
 @compiled
-def age(left, decay, fold, A, scale):
-    """Let tolerance grow by a step: `left` is 2^(-t / t_half), `scale` A / Tol."""
-    for i in range(LANES):
-        left[i] *= decay[i]
-        scale[i] = A[i] / tolerance(left[i], fold[i])
+def scan(shape, at, table, patients, doses, frame, kept):
+    """Run all patients and fill `kept`."""
+    width, n_arrival = patients.sedation.shape[1], LANES * len(doses.time) + at.n_stream + 1
+    desk, values = np.zeros((at.rows, LANES)), np.zeros((RUN, 2 * LANES))
+    agenda = Agenda(
+        np.zeros(n_arrival, np.int64), np.zeros((n_arrival, LANES)), np.zeros((n_arrival, LANES)),
+        np.zeros(at.n_stream, np.int64), np.zeros(at.n_stream, np.int64), np.zeros(at.n_stream, np.int64),
+        np.zeros(LANES, np.int64), np.zeros(max(1, (at.start - at.event) // 2), np.int64),
+    )  # fmt: skip
+    for row in range(len(doses.first) - 1):  # each stream has room for all of its doses, patient by patient
+        for s in range(doses.owner[row] + 1, at.n_stream):
+            agenda.first[s] += LANES * (doses.first[row + 1] - doses.first[row])
+    for s in range(1, at.n_stream):
+        agenda.first[s] += s  # and for the mark at its end
+    size = Size(width, len(frame.ends), frame.ends[-1], len(frame.starts), len(kept.tracks) > 0)
+    _all_blocks(
+        shape, pointer(desk), at, pointer(values),
+        Agenda(
+            pointer(agenda.step), pointer(agenda.amount), pointer(agenda.wait), pointer(agenda.first),
+            pointer(agenda.next), pointer(agenda.alike), pointer(agenda.position), pointer(agenda.entries),
+        ),
+        Table(pointer(table.layout), pointer(table.diagonal)),
+        Patients(
+            pointer(patients.rates), pointer(patients.clarity), pointer(patients.gain), pointer(patients.clearance),
+            pointer(patients.sedation), pointer(patients.draw),
+        ),
+        Doses(
+            pointer(doses.drug), pointer(doses.entry), pointer(doses.source), pointer(doses.regimen),
+            pointer(doses.first), pointer(doses.owner), pointer(doses.time), pointer(doses.amt),
+            pointer(doses.lag), pointer(doses.factor), pointer(doses.origin),
+        ),
+        Frame(frame.h, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds), pointer(frame.steepness)),
+        Kept(
+            pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.tracks)
+        ),
+        size,
+    )  # fmt: skip
 
 
 @compiled
-def concentrate(x, clarity, sites, conc):
-    """Concentrations of each drug and lane."""
-    for d in range(conc.shape[0]):
-        into, per_V, amount = conc[d], clarity[d], x[sites[d, 1]]
-        for i in range(LANES):
-            into[i] = per_V[i] * amount[i]
+def _all_blocks(shape, desk, at, values, agenda, table, patients, doses, frame, kept, size):
+    """Run the patients, vector by vector. All arrays are pointers."""
+    for p in range(0, size.width, LANES):
+        _sit_down(desk, at, patients, doses, frame, size.width, p)
+        list_arrivals(desk, at, agenda, doses, frame.h, size.last, size.width, p)
+        _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, size, p)
 
 
 @inlined
-def probabilities(value, bits, draw, frame, out):
-    """P(level or deeper) now, per level and lane, from the tables; the cell is found from the bits of the drive."""
-    n_level, last = out.shape[0], frame.tables.shape[2] - 2
-    shift = 52 - int(math.log2(frame.per_octave))
-    for i in range(LANES):
-        for level in range(n_level):
-            out[level, i] = 0.0
-        for c in range(value.shape[0]):
-            cell = (bits[c, i] >> shift) - (1023 + frame.lowest) * frame.per_octave
-            if cell < 0:
-                continue
-            within = (bits[c, i] & ((1 << shift) - 1)) / (1 << shift)
-            if cell > last:
-                cell, within = last, 1.0
-            for level in range(n_level):
-                left, right = frame.tables[draw[i], level, cell], frame.tables[draw[i], level, cell + 1]
-                p = left + (right - left) * within
-                out[level, i] += p * (1.0 - out[level, i])
+def _sit_down(desk, at, patients, doses, frame, width, p):
+    """Put what does not change over time on the desk."""
+    for part, row in enumerate((at.A, at.alpha, at.fold, at.fading, at.decay)):
+        store(desk, row, load_from(patients.sedation, part * width + p))
+    for s in range(at.n_stream):
+        store(desk, at.factor + s, load_from(doses.factor, s * width + p))
+    n_level = at.inflow - at.steepness
+    for level in range(n_level):
+        for i in range(LANES):
+            draw = patients.draw[p + i]
+            desk[LANES * (at.threshold + level) + i] = frame.thresholds[draw * n_level + level]
+            desk[LANES * (at.steepness + level) + i] = frame.steepness[draw]
+    for row in range(at.inflow, at.rows):
+        store(desk, row, splat(0.0))
+
+
+@inlined
+def _enter_segment(shape, desk, at, table, patients, h, segment, width, p):
+    """Take the kinetics of a segment of time."""
+    for e in range(at.n_entry):
+        store(desk, at.rates + e, load_from(patients.rates, (segment * at.n_entry + e) * width + p))
+    for d in range(at.n_drug):
+        place = (segment * at.n_drug + d) * width + p
+        store(desk, at.clarity + d, load_from(patients.clarity, place))
+        store(desk, at.gain + d, load_from(patients.gain, place))
+        store(desk, at.clearance + d, load_from(patients.clearance, place))
+    deepest = ladder.build(shape, desk, at, h, table)
+    ladder.fade(desk, at, deepest)
+    ladder.bounds(desk, at, h, table)
+    forget_boosts(desk, at)
+    return deepest
 
 
 @compiled
-def scan(block, queue, pattern, patients, frame, kept, count):
-    """Step a block over the whole grid, filling its grid maxima, bodies, times at level and tracks."""
-    # arrays are taken out of their records once: each access inside the loop would count references
-    entries, sites, P, who, states = pattern.entries, pattern.sites, block.P, block.who, block.states
-    h, ends, tracks = frame.h, frame.ends, kept.tracks
-    n_drug, n_state, n_level = len(sites), sites[-1, 3], kept.time_at.shape[0]
-    x, y = np.zeros((2, n_state, LANES))
-    gain, clarity = np.empty((2, n_drug, LANES))
-    # the last three grid points, in turn: a local maximum is known one step later
-    values, concs = np.zeros((3, frame.n_channel, LANES)), np.zeros((3, n_drug, LANES))
-    best, when = np.empty((2, RIVALS, frame.n_channel, LANES))
-    top, top_when = np.empty((2, RIVALS, n_drug, LANES))
-    now, before, spent = np.zeros((3, n_level, LANES))
-    alpha, fold, decay, A = (
-        patients.alpha[who],
-        patients.fold[who],
-        patients.decay[who],
-        patients.A[who],
-    )
-    draw = patients.draw[who]
-    left, scale, work = np.ones(LANES), np.empty(LANES), np.empty((2, LANES))
-    for d in range(n_drug):
-        gain[d] = patients.per_C50[d][who]
-        clarity[d] = patients.per_V[d][who]
-    best[:], when[:], top[:], top_when[:] = -1.0, 0.0, -1.0, 0.0
-    w = 0
-    for k in range(ends[-1]):
-        if k % CHECKPOINT == 0:
-            states[k // CHECKPOINT] = x
-        multiply(P, entries, x, y)
-        x, y = y, x
-        add_doses(queue, sites, k, x)
-        age(left, decay, fold, A, scale)
-        value, conc = values[k % 3], concs[k % 3]
-        combine(x, gain, alpha, scale, sites, work, value)
-        concentrate(x, clarity, sites, conc)
-        keep_peaks(values[(k + 1) % 3], values[(k + 2) % 3], value, float(k), best, when)
-        keep_peaks(concs[(k + 1) % 3], concs[(k + 2) % 3], conc, float(k), top, top_when)
-        if n_level > 0:
-            probabilities(value, value.view(np.int64), draw, frame, now)
-            for level in range(n_level):
-                for i in range(LANES):
-                    spent[level, i] += 0.5 * h * (before[level, i] + now[level, i])
-                    before[level, i] = now[level, i]
-        if tracks.shape[0] > 0:
-            _track(x, clarity, conc, value, sites, who, count, tracks[k + 1])
-        if k + 1 == ends[w]:
-            keep_peaks(value, value, value, k + 1.0, best, when)  # the end of a window may be its highest point
-            keep_peaks(conc, conc, conc, k + 1.0, top, top_when)
-            block.best[:, :, w], block.best_step[:, :, w] = best, when
-            block.top[:, :, w], block.top_step[:, :, w] = top, top_when
-            best[:], top[:] = -1.0, -1.0
-            _close_window(x, spent, sites, who, count, w, kept)
-            w += 1
-
-
-@compiled
-def _track(x, clarity, conc, value, sites, who, count, row):
-    n_drug = len(sites)
-    for i in range(count):
-        for d in range(n_drug):
-            row[d, who[i]] = conc[d, i]
-            row[n_drug + d, who[i]] = clarity[d, i] * x[sites[d, 2], i]
-        for c in range(value.shape[0]):
-            row[2 * n_drug + c, who[i]] = value[c, i]
-
-
-@compiled
-def _close_window(x, spent, sites, who, count, w, kept):
-    """Store the amount in the body and the time at each level; the time starts anew."""
-    for i in range(count):
-        for d in range(len(sites)):
-            amount = 0.0
-            for s in range(sites[d, 0], sites[d, 2]):
-                amount += x[s, i]
-            kept.body[d, w, who[i]] = amount
-        for level in range(spent.shape[0]):
-            kept.time_at[level, w, who[i]] = spent[level, i]
-    spent[:] = 0.0
-
-
-@compiled
-def tally_doses(queue, who, count, ends, arrived):
-    """Add up what arrived in each window, per drug."""
-    w = 0
-    for k in range(ends[-1]):
+def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, size, p):
+    """The patients of a vector, from the first dose to the end of the last window."""
+    h, ends, starts = frame.h, frame.ends, frame.starts
+    for state in range(at.n_state):
+        store(desk, at.here + state, splat(0.0))
+    due = NEVER
+    for s in range(at.n_stream):
+        agenda.next[s] = agenda.first[s]
+        due = min(due, agenda.step[agenda.next[s]])
+    left, k, w, segment, deepest, fresh = splat(1.0), 0, 0, 0, 0, False
+    while k < size.last:
+        changes = starts[segment] if segment < size.n_segment else NEVER
+        if k == changes:
+            climb_noted(shape, desk, at, h, deepest)
+            deepest = _enter_segment(shape, desk, at, table, patients, h, segment, size.width, p)
+            segment, fresh = segment + 1, True
+            store(desk, at.fresh, splat(1.0))
+            changes = starts[segment] if segment < size.n_segment else NEVER
+        if k == due or fresh:  # a dose, or the step after a dose or a change
+            fresh, stop = k == due, k + 1
+            left, due = _dosed_step(shape, desk, at, h, deepest, k, due, agenda, table, doses, left, values)
+        else:
+            stop = min(min(due, k + (1 if size.tracked else RUN)), min(ends[w], changes))
+            left = _march(shape, desk, at, h, deepest, k, stop, left, values)
+        if at.inflow > at.steepness:
+            dwell(desk, at, values, stop - k, h)
+        if size.tracked:
+            _track(desk, at, table, values, kept.tracks, size.width, stop, p)
+        k = stop
+        if k == ends[w] or k == changes:
+            _balance(desk, at, table, h * k)
         if k == ends[w]:
+            end_window(shape, desk, at, h, deepest, k, left)
+            _close_window(desk, at, kept, size, w, p)
             w += 1
-        for j in range(queue.first[k], queue.first[k + 1]):
-            if queue.lane[j] < count:
-                arrived[queue.drug[j], w, who[queue.lane[j]]] += queue.amount[j]
 
 
 @inlined
-def step_lane(block, queue, pattern, i, k, x, y):
-    """Step `k` of one lane, as `multiply` and `add_doses` do it for all: y = P x plus doses; true if a dose arrived."""
-    y[:] = 0.0
-    for e in range(len(pattern.entries)):
-        y[pattern.entries[e, 0]] += block.P[e, i] * x[pattern.entries[e, 1]]
-    dosed = False
-    for a in range(queue.first[k], queue.first[k + 1]):
-        if queue.lane[a] == i:
-            dosed = True
-            depot, past = pattern.sites[queue.drug[a], 0], pattern.sites[queue.drug[a], 3]
-            for s in range(depot, past):
-                y[s] += queue.boost[a, s - depot]
-    return dosed
+def _march(shape, desk, at, h, deepest, k, stop, left, values):
+    """Steps without doses, from `k` to `stop`."""
+    x, P = fetch(shape, desk, at.here), matrix(shape, desk, at.ladder)
+    decay, near, fold, A = load(desk, at.decay), load(desk, at.near), load(desk, at.fold), load(desk, at.A)
+    U, tol = combined(shape, desk, at, x), tolerance(left, fold)
+    risen = load(desk, at.risen) > 0.0
+    for j in range(k, stop):
+        y, y_left = times(shape, P, x), left * decay
+        next_U, next_tol = combined(shape, desk, at, y), tolerance(y_left, fold)
+        store(values, 2 * (j - k), A * next_U)
+        store(values, 2 * (j - k) + 1, next_tol)
+        now, then = U * next_tol, next_U * tol  # which of the drives A U / Tol is higher
+        # local maxima on the grid, but for those beside which nothing can be the highest
+        top = risen & (now >= then) & (U * near > load(desk, at.best) * tol)
+        if some(top):
+            keep(shape, desk, at.before_step, x)
+            tops = select(top, 1.0, 0.0)
+            look_around(shape, desk, at, h, deepest, k, j, stop, tops, tops, left)
+        x, left, U, tol, risen = y, y_left, next_U, next_tol, then >= now
+    top = risen & (U * near > load(desk, at.best) * tol)
+    if some(top):
+        keep(shape, desk, at.before_step, x)
+        tops = select(top, 1.0, 0.0)
+        look_around(shape, desk, at, h, deepest, k, stop, stop, tops, tops, left)
+    keep(shape, desk, at.here, x)
+    store(desk, at.risen, select(risen, 1.0, 0.0))
+    store(desk, at.smooth, splat(0.0))  # what lies on the left has been seen to
+    return left
 
 
 @inlined
-def state_at(block, queue, pattern, i, k, x, y):
-    """State of one lane at grid point `k`, stepped again from the last checkpoint."""
-    start = k // CHECKPOINT
-    x[:] = block.states[start, :, i]
-    for j in range(start * CHECKPOINT, k):
-        step_lane(block, queue, pattern, i, j, x, y)
-        x[:] = y
+def _dosed_step(shape, desk, at, h, deepest, k, due, agenda, table, doses, left, values):
+    """One step in which doses arrive, or the step after it; for some patients it may be a step like any other."""
+    n_event, x = 0, fetch(shape, desk, at.here)
+    keep(shape, desk, at.before_step, x)
+    keep(shape, desk, at.start, x)
+    keep(shape, desk, at.here, ladder.step(shape, desk, at, 0, x))
+    own, y_left = load(desk, at.fresh), left * load(desk, at.decay)
+    store(desk, at.fresh, splat(0.0))
+    if due == k:
+        due = NEVER
+        for s in range(at.n_stream):
+            while agenda.step[agenda.next[s]] == k:
+                _take(shape, desk, at, h, deepest, k, s, n_event, agenda, table, doses)
+                n_event += 1
+            due = min(due, agenda.step[agenda.next[s]])
+    own = larger(own, load(desk, at.fresh))
+    y, fold, near = fetch(shape, desk, at.here), load(desk, at.fold), load(desk, at.near)
+    U, tol = combined(shape, desk, at, x), tolerance(left, fold)
+    next_U, next_tol = combined(shape, desk, at, y), tolerance(y_left, fold)
+    store(values, 0, load(desk, at.A) * next_U)
+    store(values, 1, next_tol)
+    most = ceiling(shape, desk, at, fetch(shape, desk, at.start), left, y_left)
+    if some((own > 0.0) & (most > load(desk, at.best))):
+        examine(shape, desk, at, h, deepest, k, n_event, agenda.entries, left, own)
+    now, then, risen = U * next_tol, next_U * tol, load(desk, at.risen)
+    on_right = select((now >= then) & (own <= 0.0), risen, 0.0)
+    on_left = select((now >= then) | (own > 0.0), risen, 0.0) * load(desk, at.smooth)
+    if some((larger(on_left, on_right) > 0.0) & (U * near > load(desk, at.best) * tol)):
+        look_around(shape, desk, at, h, deepest, k, k, k + 1, on_left, on_right, left)
+    store(desk, at.risen, select(then >= now, 1.0, 0.0))
+    store(desk, at.smooth, 1.0 - own)
+    keep(shape, desk, at.last, x)
+    return y_left, due
+
+
+@inlined
+def _take(shape, desk, at, h, deepest, k, s, n_event, agenda, table, doses):
+    """Take the next dose of stream `s`, which arrives in step `k`."""
+    arrival, entry, drug = agenda.next[s], doses.entry[s], doses.drug[s]
+    agenda.next[s] += 1
+    amount, wait = load(agenda.amount, arrival) * load(desk, at.factor + s), load(agenda.wait, arrival)
+    first = table.layout[COLUMNS * drug]
+    past = first + table.layout[COLUMNS * drug + 2] + table.layout[COLUMNS * drug + 3] + 1
+    past += table.layout[COLUMNS * drug + 5]
+    give(shape, desk, at, h, deepest, s, entry, first, past, amount, wait)
+    store(desk, at.event + 2 * n_event, amount)
+    store(desk, at.event + 2 * n_event + 1, h - wait)
+    agenda.entries[n_event] = entry
+    taken = (amount > 0.0) | (amount < 0.0)
+    store(desk, at.fresh, select(taken, 1.0, load(desk, at.fresh)))
+    store(desk, at.start + entry, load(desk, at.start + entry) + larger(amount, 0.0))
+    if doses.source[s]:  # the amount is a rate, which lasts
+        store(desk, at.rate + drug, load(desk, at.rate + drug) + amount)
+        sofar = load(desk, at.rate_time + drug)
+        store(desk, at.rate_time + drug, sofar + amount * (k * h + (h - wait)))
+    else:
+        store(desk, at.inflow + drug, load(desk, at.inflow + drug) + amount)
+
+
+@inlined
+def _balance(desk, at, table, time):
+    """Bring the areas up to `time`: what came in and is no longer in the body has been cleared."""
+    for d in range(at.n_drug):
+        layout = COLUMNS * d
+        first, source = table.layout[layout], table.layout[layout + 4]
+        past = first + table.layout[layout + 2] + table.layout[layout + 3] + 1
+        came = load(desk, at.inflow + d) + (load(desk, at.rate + d) * time - load(desk, at.rate_time + d))
+        for state in range(first + source, past):
+            came = came - load(desk, at.here + state)
+        area = (came - load(desk, at.body + d)) / load(desk, at.clearance + d)
+        store(desk, at.auc + d, load(desk, at.auc + d) + area)
+        store(desk, at.body + d, came)
+
+
+@inlined
+def _close_window(desk, at, kept, size, w, p):
+    """Write what a window has come to, for each patient."""
+    store_to(kept.peak, w * size.width + p, load(desk, at.best))
+    store_to(kept.peak_time, w * size.width + p, load(desk, at.when))
+    for d in range(at.n_drug):
+        store_to(kept.auc, (d * size.n_window + w) * size.width + p, load(desk, at.auc + d))
+    for level in range(at.inflow - at.steepness):
+        # the trapezoid rule: the last point has counted in full
+        spent = load(desk, at.spent + level) - 0.5 * load(desk, at.before + level)
+        store_to(kept.time_at, (level * size.n_window + w) * size.width + p, spent)
+
+
+@inlined
+def _track(desk, at, table, values, tracks, width, k, p):
+    """Write concentrations, effect-site concentrations and drive at step `k`."""
+    row = k * (2 * at.n_drug + 1)
+    for d in range(at.n_drug):
+        layout = COLUMNS * d
+        central = at.here + table.layout[layout] + table.layout[layout + 2] + table.layout[layout + 3]
+        clarity = load(desk, at.clarity + d)
+        store_to(tracks, (row + d) * width + p, clarity * load(desk, central))
+        C50 = clarity / load(desk, at.gain + d)
+        store_to(tracks, (row + at.n_drug + d) * width + p, C50 * load(desk, central + 1))
+    store_to(tracks, (row + 2 * at.n_drug) * width + p, load(values, 0) / load(values, 1))

@@ -1,32 +1,27 @@
 """Patients through their doses: exact steps on a grid, fused with the reductions that endpoints need.
 
-Patients are processed in blocks of `LANES`, structure of arrays, so that the compiler vectorises across them;
-memory is one block per thread, whatever the length of the grid. Doses may fall anywhere: each enters at its own
-time. The maximum found on the grid is then refined on the continuous trajectory.
+Doses may fall anywhere, each enters at its own time; maxima are those of the continuous trajectory. Only the time at
+a level depends on the step, in which it is summed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrial.compiled import compiled
-from vtrial.kinetics import block as blocks
-from vtrial.kinetics.refine import refine
-from vtrial.kinetics.scan import scan, tally_doses
+from vtrial.kinetics.desk import DEEPEST, SMALL, lay_out
+from vtrial.kinetics.scan import Frame, Kept, Patients, Table, scan
+from vtrial.kinetics.streams import Row, crowding, streams_of
 from vtrial.kinetics.system import System
+from vtrial.lanes import LANES
 from vtrial.model import Surface
 from vtrial.pharmacodynamics import level_probability
 
 type Array = NDArray[np.float64]
-
-OCTAVES, PER_OCTAVE = (-20, 8), 64
-"""The table of level probabilities spans drives of 2^-20 to 2^8 of the coma threshold, 64 cells per octave."""
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -95,7 +90,7 @@ class Exposure:
     cmax : array, shape (drug, window, n)
         Maximum concentration, mg/L; 0 in windows where it was not wanted.
     auc : array, shape (drug, window, n)
-        Area under the concentration, mg h/L, by mass balance.
+        Area under the concentration, mg h/L, by mass balance (not known without clearance).
     time_at : array, shape (level, window, n)
         Expected time at the level or deeper, h, sensitivity integrated out.
     """
@@ -118,14 +113,22 @@ class Trace:
     drive: Array
 
 
+type Regimens = tuple[Sequence[Row], NDArray[np.int64]]
+"""A table of regimens, and each patient's row in it."""
+
+SLICE = 1024
+"""Patients whose drives are kept over time at once, for the time at level under independent action."""
+
+
 def expose(
     system: System,
     par: Mapping[str, Any],
-    doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]],
+    doses: Sequence[Regimens],
     origin: Array,
     sedation: Sedation,
     grid: Grid,
     *,
+    changes: Sequence[float] = (),
     trace: bool = False,
     cmax_windows: int | None = None,
 ) -> tuple[Exposure, Trace | None]:
@@ -135,13 +138,18 @@ def expose(
     ----------
     system : System
     par : mapping
-        Individual parameters of each drug, shape (n,) or scalars; names as in `vtrial.model.Drug`.
+        Individual parameters of each drug, shape (n,) or scalars; names as in `vtrial.model.Drug`. With `changes`,
+        clearances, volumes and rates (not tlag, F, dur and C50) may have the shape (1 + change, n).
     doses : sequence
-        Per drug a table of regimens, each (time in h, amt in mg), and each patient's row in it, shape (n,).
+        Per drug a table of regimens, each (time in h, amt in mg) or (time, amt, tinf in h), in order of time, and
+        each patient's row in it, shape (n,).
     origin : array, shape (n,)
         Time in h of the patient's first dose of any drug; windows and tolerance count from it.
     sedation : Sedation
     grid : Grid
+    changes : sequence of float
+        Times in h from the first dose, multiples of the step, at which parameters change. Amounts stay as they are;
+        so does the effect-site concentration.
     trace : bool
         Keep whole trajectories: for a few patients.
     cmax_windows : int, optional
@@ -151,128 +159,169 @@ def expose(
     -------
     Exposure, Trace or None
 
+    Raises
+    ------
+    ValueError
+        If a window or a change is no multiple of the step, or a rate is negative, not finite, or too fast for the
+        step.
+
     Notes
     -----
-    The highest points of the grid are refined to the maximum of the continuous trajectory. Where several
-    sharp peaks of nearly the same height compete, the lower one may be taken: at a step of 0.5 h this changed the
-    maximum by more than 1e-6 in 0.02% of patients of the main scenario, and by 2% at most.
+    Maxima are those of the continuous trajectory (`vtrial.kinetics.peak`). A patient's numbers do not depend on the
+    others, nor on their order.
     """
-    n = len(origin)
-    rates = system.rates(par, n)
-    lanes = {
-        p: np.stack([np.broadcast_to(par[f"{d.name}.{p}"], n) for d in system.drugs])
-        for p in ("CL", "V", "F", "tlag", "C50")
-    }
-    ends = grid.ends
-    n_drug, n_window, n_level = len(system.drugs), len(ends), sedation.r.shape[1]
-    n_channel = n_drug if sedation.surface == "bliss" else 1
-    kept = _kept(n_channel, n_drug, n_level, n_window, n, int(ends[-1]) + 1 if trace else 0)
-    alpha = sedation.alpha if sedation.surface == "greco" else np.zeros(n)
-    patients = blocks.Patients(
-        *(rates, lanes["tlag"], lanes["F"], 1 / lanes["V"], 1 / (lanes["V"] * lanes["C50"])),
-        *(
-            sedation.A,
-            alpha,
-            sedation.tolerance_fold,
-            np.exp2(-grid.step / sedation.tolerance_t_half),
-            sedation.draw,
-        ),
-    )
-    frame = blocks.Frame(grid.step, ends, n_channel, _tables(sedation), OCTAVES[0], PER_OCTAVE)
-    pattern = blocks.Pattern(system.entries, system.products, system.sites, system.spans)
-    _run(
-        pattern,
-        patients,
-        _flatten(doses, origin),
-        frame,
-        kept,
-        n_window if cmax_windows is None else cmax_windows,
-    )
+    n, wanted = len(origin), len(grid.windows) if cmax_windows is None else cmax_windows
+    over = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes))
+    cmax = np.zeros((len(system.drugs), len(grid.windows), n))
+    for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
+        cmax[d, :wanted] = _pass(System.of([drug], seen="conc"), over, doses[d : d + 1], windows=wanted).peak
+    if sedation.surface != "bliss":
+        done = _pass(system, over, doses, trace=trace)
+        parts, time_at = [done], done.time_at
+    else:
+        alone = [(System.of([drug]), doses[d : d + 1]) for d, drug in enumerate(system.drugs)]
+        parts = [_pass(one, over, given, trace=trace) for one, given in alone]
+        time_at = _time_together(alone, over) if sedation.r.shape[1] else parts[0].time_at
     exposure = Exposure(
         grid,
-        np.maximum.accumulate(kept.peak, 1),
-        _running(kept.peak, kept.peak_time),
-        np.maximum.accumulate(kept.cmax, 1),
-        (np.cumsum(kept.arrived, 1) - kept.body) / lanes["CL"][:, None, :],
-        np.cumsum(kept.time_at, 1),
+        np.stack([part.peak for part in parts]),
+        np.stack([part.peak_time for part in parts]),
+        cmax,
+        np.concatenate([part.auc for part in parts]),
+        time_at,
     )
-    return exposure, _trace(kept.tracks, grid, n_drug) if trace else None
+    return exposure, _trace(parts, grid) if trace else None
 
 
-@compiled
-def _run(pattern, patients, doses, frame, kept, cmax_windows):
-    """Run all patients, block by block, filling `kept`."""
-    n = len(doses.origin)
-    scratch = np.empty((2, len(pattern.entries), blocks.LANES))
-    block = blocks.new_block(pattern, frame, len(pattern.sites))
-    cmax_time = np.empty(kept.cmax.shape)
-    for start in range(0, n, blocks.LANES):
-        count = min(blocks.LANES, n - start)
-        blocks.load_block(block, start, pattern, patients, frame.h, scratch)
-        queue = blocks.queue_doses(block, pattern, patients, doses, frame)
-        scan(block, queue, pattern, patients, frame, kept, count)
-        tally_doses(queue, block.who, count, frame.ends, kept.arrived)
-        drive, conc = (block.best, block.best_step), (block.top, block.top_step)
-        refine(
-            block,
-            queue,
-            pattern,
-            patients,
-            frame,
-            count,
-            *drive,
-            True,
-            len(frame.ends),
-            kept.peak,
-            kept.peak_time,
+class _Setting(NamedTuple):
+    """What all passes over the same patients share."""
+
+    par: Mapping[str, Any]
+    origin: Array
+    sedation: Sedation
+    grid: Grid
+    starts: NDArray[np.int64]
+
+
+class _Pass(NamedTuple):
+    """What one pass leaves: (window, n), per drug and level (what, window, n), and tracks (time, what, n)."""
+
+    peak: Array
+    peak_time: Array
+    auc: Array
+    time_at: Array
+    tracks: Array
+
+
+def _pass(
+    system: System, over: _Setting, doses: Sequence[Regimens], *, windows: int | None = None, trace: bool = False
+) -> _Pass:
+    """Run the patients once, seeing what the system shows: a drive, or a concentration."""
+    n, grid, sedation = len(over.origin), over.grid, over.sedation
+    full = -(-n // LANES) * LANES  # the last vector is filled up with copies of the last patient
+    ends = grid.ends[:windows]
+    levels = sedation.r.shape[1] if system.seen == "Ce" and sedation.surface != "bliss" else 0
+    given = streams_of(system.layouts, over.par, doses, over.origin)
+    rates, clarity, clearance, C50 = _kinetics(system, over, n)
+    _check_rates(system, rates, grid.step)
+    at = lay_out(system, len(given.drug), crowding(given, grid.step), levels)
+
+    def filled(array: Array) -> Array:
+        array = np.ascontiguousarray(array).reshape(-1, n)
+        return array if full == n else np.pad(array, ((0, 0), (0, full - n)), mode="edge")
+
+    half_times = np.asarray(sedation.tolerance_t_half, float)
+    own = (sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold)
+    patients = Patients(
+        *(filled(part) for part in (rates, clarity, clarity / C50, clearance)),
+        filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.step / half_times)])),
+        np.pad(np.asarray(sedation.draw, np.int64), (0, full - n), mode="edge"),
+    )
+    given = given._replace(
+        regimen=np.pad(given.regimen, ((0, 0), (0, full - n)), mode="edge"),
+        **{name: filled(getattr(given, name)) for name in ("lag", "factor", "origin")},
+    )
+    frame = Frame(
+        grid.step, ends, over.starts, np.log2(sedation.r[:, :levels]), np.log(2) / np.asarray(sedation.omega, float)
+    )
+    shapes = len(ends), len(ends), at.n_drug * len(ends), levels * len(ends)
+    times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0
+    kept = Kept(*(np.zeros((rows, full)) for rows in (*shapes, times)))
+    scan(system.shape, at, Table(system.table.ravel(), system.diagonal), patients, given, frame, kept)
+    return _Pass(
+        kept.peak[:, :n],
+        kept.peak_time[:, :n],
+        kept.auc.reshape(at.n_drug, len(ends), full)[..., :n],
+        kept.time_at.reshape(levels, len(ends), full)[..., :n],
+        kept.tracks.reshape(-1, 2 * at.n_drug + 1, full)[..., :n],
+    )
+
+
+def _kinetics(system: System, over: _Setting, n: int) -> tuple[Array, Array, Array, Array]:
+    """Entries of A (segment, entry, n), 1 / V, CL (segment, drug, n) and C50 (drug, n)."""
+    segments = []
+    for segment in range(len(over.starts)):
+        par = {name: value[segment] if np.ndim(value) == 2 else value for name, value in over.par.items()}
+        lanes = {
+            name: np.stack([np.broadcast_to(par[f"{drug.name}.{name}"], n) for drug in system.drugs])
+            for name in ("V", "CL", "C50")
+        }
+        segments.append((system.rates(par, n), 1 / lanes["V"], lanes["CL"], lanes["C50"]))
+    rates, clarity, clearance, C50 = (np.stack(parts) for parts in zip(*segments, strict=True))
+    return rates, clarity, clearance, C50
+
+
+def _check_rates(system: System, rates: Array, h: float) -> None:
+    """Refuse what the stepper cannot follow."""
+    fastest = -rates[:, system.diagonal].min(initial=0.0)
+    if not np.isfinite(rates).all() or rates[:, system.diagonal].max(initial=0.0) > 0:
+        raise ValueError("kinetics: a rate is negative or not finite")
+    if fastest * h > SMALL * 2.0**DEEPEST:
+        raise ValueError(f"kinetics: a rate of {fastest:g} /h is too fast for a step of {h:g} h")
+
+
+def _starts(grid: Grid, changes: Sequence[float]) -> NDArray[np.int64]:
+    """Step numbers at which segments of constant parameters begin."""
+    steps = np.asarray([0.0, *changes]) / grid.step
+    if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
+        raise ValueError(f"changes at {tuple(changes)} h are not increasing multiples of the step {grid.step} h")
+    return np.round(steps).astype(np.int64)
+
+
+def _time_together(alone: Sequence[tuple[System, Sequence[Regimens]]], over: _Setting) -> Array:
+    """Time at level when each drug acts by itself: their drives are needed side by side, a slice at a time."""
+    n, grid, sedation = len(over.origin), over.grid, over.sedation
+    time_at = np.zeros((sedation.r.shape[1], len(grid.windows), n))
+    for begin in range(0, n, SLICE):
+        part = slice(begin, min(begin + SLICE, n))
+        own = {
+            name: np.asarray(getattr(sedation, name))[part]
+            for name in ("A", "alpha", "tolerance_fold", "tolerance_t_half", "draw")
+        }
+        some = over._replace(
+            par={name: np.asarray(v)[..., part] if np.ndim(v) else v for name, v in over.par.items()},
+            origin=over.origin[part],
+            sedation=replace(sedation, **own),
         )
-        refine(block, queue, pattern, patients, frame, count, *conc, False, cmax_windows, kept.cmax, cmax_time)
+        drives = [
+            _pass(one, some, [(table, np.asarray(rows)[part]) for table, rows in given], trace=True).tracks[:, -1]
+            for one, given in alone
+        ]
+        r, omega = sedation.r[own["draw"]], sedation.omega[own["draw"]]
+        for level in range(len(time_at)):
+            chance = level_probability(drives, r[:, level], omega)
+            summed = grid.step * (np.cumsum(chance, 0) - 0.5 * (chance + chance[0]))
+            time_at[level, :, part] = summed[grid.ends]
+    return time_at
 
 
-def _kept(n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> blocks.Kept:
-    def zeros(rows: int) -> Array:
-        return np.zeros((rows, n_window, n))
-
-    tracks = np.zeros((n_time, 2 * n_drug + n_channel, n))
-    per_drug = zeros(n_drug), zeros(n_drug), zeros(n_drug)
-    return blocks.Kept(zeros(n_channel), zeros(n_channel), *per_drug, zeros(n_level), tracks)
-
-
-def _flatten(doses: Sequence[tuple[Sequence[tuple[Array, Array]], NDArray[np.int64]]], origin: Array) -> blocks.Doses:
-    """All regimens of all drugs in one list: `first` marks where each starts, `regimen` (drug, n) points into it."""
-    index, times, amts, offset = [], [], [], 0
-    for table, rows in doses:
-        index.append(np.asarray(rows, np.int64) + offset)
-        times += [np.asarray(time, float) for time, _ in table]
-        amts += [np.asarray(amt, float) for _, amt in table]
-        offset += len(table)
-    first = np.cumsum([0] + [len(time) for time in times])
-    return blocks.Doses(np.stack(index), first, np.concatenate(times), np.concatenate(amts), np.asarray(origin, float))
-
-
-def _tables(sedation: Sedation) -> Array:
-    """P(level or deeper | drive) on the nodes of a grid of drives, shape (draw, level, node); with one channel.
-
-    The nodes are equally spaced within an octave, so that a node is found from the bits of the drive.
-    """
-    low, high = OCTAVES
-    nodes = np.arange((high - low) * PER_OCTAVE + 1)
-    drive = np.exp2(low + nodes // PER_OCTAVE) * (1 + (nodes % PER_OCTAVE) / PER_OCTAVE)
-    return level_probability([drive], sedation.r[..., None], sedation.omega[:, None, None])
-
-
-def _running(peak: Array, time: Array) -> Array:
-    """Time of the running maximum over windows: the first window that attains it keeps its time."""
-    best_peak, best = peak[:, 0].copy(), time[:, 0].copy()
-    out = np.empty_like(time)
-    out[:, 0] = best
-    for w in range(1, peak.shape[1]):
-        higher = peak[:, w] > best_peak
-        best_peak, best = np.where(higher, peak[:, w], best_peak), np.where(higher, time[:, w], best)
-        out[:, w] = best
-    return out
-
-
-def _trace(tracks: Array, grid: Grid, n_drug: int) -> Trace:
-    time = grid.step * np.arange(len(tracks), dtype=np.float64)
-    return Trace(time, tracks[:, :n_drug], tracks[:, n_drug : 2 * n_drug], tracks[:, 2 * n_drug :])
+def _trace(parts: Sequence[_Pass], grid: Grid) -> Trace:
+    """Tracks of the passes as one record; time 0 is before the first dose."""
+    tracks = [part.tracks for part in parts]
+    n_drug = [(track.shape[1] - 1) // 2 for track in tracks]
+    conc, Ce = (
+        np.concatenate([track[:, i * d : (i + 1) * d] for track, d in zip(tracks, n_drug, strict=True)], 1)
+        for i in (0, 1)
+    )
+    time = grid.step * np.arange(len(conc), dtype=np.float64)
+    return Trace(time, conc, Ce, np.concatenate([track[:, -1:] for track in tracks], 1))

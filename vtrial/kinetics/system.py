@@ -1,79 +1,146 @@
-"""Compartments of all drugs as one sparse linear system x' = A x, amounts in mg.
+"""Compartments of all drugs as one linear system x' = A x, amounts in mg.
 
-Per drug: depot, central, (peripheral), effect site. The effect site holds a plasma-equivalent amount,
-e' = ke0 (x_central - e), so that Ce = e / V; it takes no drug from the plasma (Sheiner et al. 1979,
-Clin Pharmacol Ther 25:358-71).
+States of a drug, in this order: its absorption chain, peripheral compartments, central compartment, effect site.
+The effect site holds u = Ce / C50, u' = ke0 (x_central / (V C50) - u); it takes no drug from the plasma (Sheiner et
+al. 1979, Clin Pharmacol Ther 25:358-71). A zero-order input is a state of its own, the
+source, whose amount is the rate of the input in mg/h: it feeds the central compartment and never empties, and an
+infusion is a dose of +rate into it, and one of -rate at its end. So every structure stays x' = A x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.model import Drug
 
+type Shape = tuple[tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]], ...]
+"""Per drug: absorption chain, peripheral compartments, central and effect site; only the lengths count.
+
+It is the type of such a tuple that the compiled code is made for.
+"""
+
+
+COLUMNS = 6
+"""Columns of `System.table`."""
+
+
+def entries_of(chain: int, peripheral: int, tail: int) -> list[tuple[int, int]]:
+    """Places (row, column) that can be non-zero in a power of one drug's matrix, row by row.
+
+    The chain flows one way, the body (peripheral and central) mixes, the effect site sees all.
+
+    Examples
+    --------
+    >>> entries_of(1, 0, 2)
+    [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
+    """
+    central = chain + peripheral
+    rows = [(row, col) for row in range(chain) for col in range(row + 1)]
+    rows += [(row, col) for row in range(chain, central + 1) for col in range(central + 1)]
+    return rows + [(central + 1, col) for col in range(central + 2)] * (tail == 2)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one drug's states and entries lie among those of all drugs.
+
+    Parameters
+    ----------
+    drug : Drug
+    chain, peripheral, tail : int
+        Number of states in the absorption chain, of peripheral compartments, and of central compartment and effect
+        site (1 where there is none).
+    state, entry : int
+        Number of its first state, and of its first entry.
+    """
+
+    drug: Drug
+    chain: int
+    peripheral: int
+    tail: int
+    state: int
+    entry: int
+
+    @property
+    def central(self) -> int:
+        """Number of the central state; the effect site follows it."""
+        return self.state + self.chain + self.peripheral
+
+    @property
+    def source(self) -> bool:
+        """Whether the first state is the rate of a zero-order input."""
+        return self.drug.absorption in ("zero_order", "iv")
+
+    @property
+    def entries(self) -> list[tuple[int, int]]:
+        """Places of the drug's entries, counted within the drug."""
+        return entries_of(self.chain, self.peripheral, self.tail)
+
 
 @dataclass(frozen=True)
 class System:
-    """Sparsity pattern of the matrix and of its exponential: the same entries, closed under products.
+    """The drugs of a model, laid out one after the other.
 
     Parameters
     ----------
     drugs : tuple of Drug
-    entries : ndarray of int, shape (entry, 2)
-        Row and column of each entry that can be non-zero in a power of A, row by row.
-    products : ndarray of int, shape (product, 3)
-        Entries (out, left, right) with out = left * right: the matrix product, spelled out.
-    sites : ndarray of int, shape (drug, 4)
-        First state (the depot), central state, effect state, and one past the last state of each drug.
-    spans : ndarray of int, shape (drug, 2)
-        First entry of each drug and one past its last.
+    layouts : tuple of Layout
+    seen : {"Ce", "conc"}
+        What is looked at: effect sites, or the concentration of a drug alone, which needs no effect site.
     """
 
     drugs: tuple[Drug, ...]
-    entries: NDArray[np.int64]
-    products: NDArray[np.int64]
-    sites: NDArray[np.int64]
-    spans: NDArray[np.int64]
+    layouts: tuple[Layout, ...]
+    seen: Literal["Ce", "conc"] = "Ce"
 
     @classmethod
-    def of(cls, drugs: Sequence[Drug]) -> System:
-        """Lay out the states of the drugs one after the other.
+    def of(cls, drugs: Sequence[Drug], *, seen: Literal["Ce", "conc"] = "Ce") -> System:
+        """Lay out the states of the drugs.
 
         Examples
         --------
         >>> System.of([Drug("baclofen", 2), Drug("pregabalin", 1)]).n_states
         7
         """
-        entries: list[tuple[int, int]] = []
-        sites: list[tuple[int, int, int, int]] = []
-        spans: list[tuple[int, int]] = []
-        first = 0
+        layouts, state, entry, tail = [], 0, 0, 2 if seen == "Ce" else 1
         for drug in drugs:
-            body = range(first + 1, first + 1 + drug.compartments)
-            effect, before = body[-1] + 1, len(entries)
-            seen = {first: [first], effect: [first, *body, effect]} | {row: [first, *body] for row in body}
-            entries += [(row, col) for row in range(first, effect + 1) for col in seen[row]]
-            sites.append((first, first + 1, effect, effect + 1))
-            spans.append((before, len(entries)))
-            first = effect + 1
-        place = {entry: number for number, entry in enumerate(entries)}
-        products = [
-            (place[row, col], place[row, mid], place[mid, col])
-            for row, col in entries
-            for mid in range(first)
-            if (row, mid) in place and (mid, col) in place
-        ]
-        return cls(tuple(drugs), np.array(entries), np.array(products), np.array(sites), np.array(spans))
+            chain = drug.transit + 1
+            layouts.append(Layout(drug, chain, drug.compartments - 1, tail, state, entry))
+            state += chain + drug.compartments - 1 + tail
+            entry += len(layouts[-1].entries)
+        return cls(tuple(drugs), tuple(layouts), seen)
 
     @property
     def n_states(self) -> int:
-        """Number of compartments of all drugs together."""
-        return int(self.sites[-1, 3])
+        """Number of states of all drugs together."""
+        return self.layouts[-1].central + self.layouts[-1].tail
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries of all drugs together."""
+        return self.layouts[-1].entry + len(self.layouts[-1].entries)
+
+    @property
+    def shape(self) -> Shape:
+        """What the compiled code is made for."""
+        return tuple(((0.0,) * at.chain, (0.0,) * at.peripheral, (0.0,) * at.tail) for at in self.layouts)
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """Per drug: first state, first entry, chain, peripheral, whether the first state is a source, effect site."""
+        rows = [(at.state, at.entry, at.chain, at.peripheral, at.source, at.tail - 1) for at in self.layouts]
+        return np.array(rows, np.int64)
+
+    @property
+    def diagonal(self) -> NDArray[np.int64]:
+        """Numbers of the entries on the diagonal."""
+        places = [(at.entry + e, row == col) for at in self.layouts for e, (row, col) in enumerate(at.entries)]
+        return np.array([number for number, on in places if on])
 
     def rates(self, par: Mapping[str, Any], n: int) -> NDArray[np.float64]:
         """Entries of A for each patient.
@@ -81,28 +148,41 @@ class System:
         Parameters
         ----------
         par : mapping
-            Individual parameters (CL and Q in L/h, V and V2 in L, ka and ke0 in 1/h), each broadcasting to (n,).
+            Individual parameters (CL, Q, Q3 in L/h; V, V2, V3 in L; ka, ke0 in 1/h; MTT in h; C50 in mg/L), each broadcasting
+            to (n,).
         n : int
             Number of patients.
 
         Returns
         -------
         ndarray, shape (entry, n)
-            In 1/h.
+            In 1/h (into the effect site 1/h/mg).
         """
-        place = {(int(row), int(col)): number for number, (row, col) in enumerate(self.entries)}
-        matrix = np.zeros((len(self.entries), n))
-        for drug, (depot, central, effect, _) in zip(self.drugs, self.sites.tolist(), strict=True):
-            get = {p: par[f"{drug.name}.{p}"] for p in ("CL", "V", "ka", "ke0")}
-            matrix[place[depot, depot]] = -get["ka"]
-            matrix[place[central, depot]] = get["ka"]
-            matrix[place[central, central]] = -get["CL"] / get["V"]
-            if drug.compartments == 2:
-                out, back = par[f"{drug.name}.Q"] / get["V"], par[f"{drug.name}.Q"] / par[f"{drug.name}.V2"]
-                matrix[place[central, central]] -= out
-                matrix[place[central + 1, central]] = out
-                matrix[place[central, central + 1]] = back
-                matrix[place[central + 1, central + 1]] = -back
-            matrix[place[effect, central]] = get["ke0"]
-            matrix[place[effect, effect]] = -get["ke0"]
+        matrix = np.zeros((self.n_entries, n))
+        for at in self.layouts:
+            place = {where: matrix[at.entry + number] for number, where in enumerate(at.entries)}
+            _fill(place, at, lambda name, at=at: par[f"{at.drug.name}.{name}"])
         return matrix
+
+
+def _fill(place: Mapping[tuple[int, int], NDArray[np.float64]], at: Layout, get: Any) -> None:
+    """Write the rates of one drug into its entries."""
+    central = at.chain + at.peripheral
+
+    def flow(source: int, into: int, rate: Any) -> None:
+        place[source, source][:] -= rate
+        place[into, source][:] += rate
+
+    for transit in range(at.drug.transit):
+        flow(transit, transit + 1, (at.drug.transit + 1) / get("MTT"))
+    if at.source:
+        place[central, 0][:] = 1.0
+    else:
+        flow(at.chain - 1, central, get("ka"))
+    for other, (Q, V) in enumerate((("Q", "V2"), ("Q3", "V3"))[: at.peripheral], at.chain):
+        flow(central, other, get(Q) / get("V"))
+        flow(other, central, get(Q) / get(V))
+    place[central, central][:] -= get("CL") / get("V")
+    if at.tail == 2:
+        place[central + 1, central][:] = get("ke0") / (get("V") * get("C50"))
+        place[central + 1, central + 1][:] = -get("ke0")

@@ -50,20 +50,48 @@ class Param:
 
 @dataclass(frozen=True)
 class Drug:
-    """A drug with linear kinetics: first-order absorption with lag, one or two compartments, an effect site.
+    """A drug with linear kinetics: how it is absorbed, one to three compartments, an effect site.
 
-    Individual parameters are named ``<drug>.CL`` and so on: CL, V, ka, tlag, F, ke0, C50; Q and V2 with two
-    compartments.
+    Parameters
+    ----------
+    name : str
+    compartments : {1, 2, 3}
+        Central compartment and up to two peripheral ones.
+    absorption : {"first_order", "transit", "zero_order", "iv"}
+        Depot with rate ka; `transit` compartments before that depot (mean transit time MTT; Savic et al. 2007,
+        J Pharmacokinet Pharmacodyn 34:711-26, with a whole number of compartments); input at a constant rate for
+        `dur` hours; bolus or infusion into the central compartment, as the regimen says.
+    transit : int
+        Number of transit compartments.
+
+    Notes
+    -----
+    Individual parameters are named ``<drug>.CL`` and so on: see `parameters`. Peripheral compartments are Q, V2 and
+    Q3, V3.
     """
 
     name: str
-    compartments: Literal[1, 2]
+    compartments: Literal[1, 2, 3]
+    absorption: Literal["first_order", "transit", "zero_order", "iv"] = "first_order"
+    transit: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.transit > 0) != (self.absorption == "transit"):
+            raise ValueError(f"{self.name}: {self.transit} transit compartments with absorption {self.absorption}")
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the individual parameters that the model must give."""
-        peripheral = ("Q", "V2") if self.compartments == 2 else ()
-        return tuple(f"{self.name}.{p}" for p in ("CL", "V", *peripheral, "ka", "tlag", "F", "ke0", "C50"))
+        """Names of the individual parameters that the model must give.
+
+        Examples
+        --------
+        >>> Drug("x", 2, "zero_order").parameters
+        ('x.CL', 'x.V', 'x.Q', 'x.V2', 'x.dur', 'x.tlag', 'x.F', 'x.ke0', 'x.C50')
+        """
+        peripheral = ("Q", "V2", "Q3", "V3")[: 2 * (self.compartments - 1)]
+        absorption = {"first_order": ("ka",), "transit": ("MTT", "ka"), "zero_order": ("dur",), "iv": ()}
+        names = ("CL", "V", *peripheral, *absorption[self.absorption], "tlag", "F", "ke0", "C50")
+        return tuple(f"{self.name}.{p}" for p in names)
 
 
 @dataclass(frozen=True)

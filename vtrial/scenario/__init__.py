@@ -7,36 +7,21 @@ treatment's rules name. A scenario names models, policies and strata; it has no 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
 
-from vtrial.endpoint import Endpoint, TimeAtLevel, outcomes, windows
-from vtrial.estimand import POPULATION, Accept, Estimands, Outcome
-from vtrial.model import Model, Surface, check_fixed, load_model, model_names
-from vtrial.policy import Arm, Policies, check_arm, load_policies
+from vtrial.endpoint import Endpoint, outcomes, windows
+from vtrial.estimand import Accept, Estimands, Outcome
+from vtrial.model import Model, Surface, load_model, model_names
+from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
-from vtrial.spec import (
-    Clock,
-    Document,
-    Duration,
-    InputError,
-    Problem,
-    Spec,
-    Where,
-    choose,
-    in_order,
-    magnitude,
-    nearest,
-    parse,
-    read_yaml,
-)
+from vtrial.scenario.check import check, fixed
+from vtrial.spec import Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
 
 type Count = Annotated[int, Field(ge=1, strict=True)]
 type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
@@ -199,7 +184,7 @@ class Scenario:
         """The same scenario under another assumption."""
         given = {name: value for name in ("surface", "food") if (value := getattr(change, name)) is not None}
         spec = self.spec.model_copy(update={"model": self.spec.model.model_copy(update=given)})
-        fix = {name: _fixed(value, self.model.param(name).unit) for name, value in change.fix.items()}
+        fix = {name: fixed(value, self.model.param(name).unit) for name, value in change.fix.items()}
         return replace(self, spec=spec, fix=self.fix | fix)
 
     def arm(self, name: str) -> Arm:
@@ -244,7 +229,7 @@ def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") 
     model, population, found = _resolved(spec, document)
     problems += found
     if model is not None:
-        problems += [document.problem(where, text) for where, text in _check(spec, model, policies, population, size)]
+        problems += [document.problem(where, text) for where, text in check(spec, model, policies, population, size)]
     if problems or population is None or model is None:
         raise InputError(in_order(problems))
     chosen = spec.simulation.small if size == "small" and spec.simulation.small else spec.simulation
@@ -252,7 +237,7 @@ def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") 
         spec, model, policies,
         arms=tuple(spec.treatment.define.get(name) or policies.arms[name] for name in spec.treatment.arms),
         population=population,
-        fix={name: _fixed(value, model.param(name).unit) for name, value in spec.model.fix.items()},
+        fix={name: fixed(value, model.param(name).unit) for name, value in spec.model.fix.items()},
         size=size, draws=chosen.draws, patients=chosen.patients,
         file=Path(path), text=document.text, sha256=hashlib.sha256(document.text.encode()).hexdigest(),
     )  # fmt: skip
@@ -281,144 +266,6 @@ def _resolved(spec: ScenarioSpec, document: Document) -> tuple[Model | None, Pop
         except InputError as error:
             problems = [document.problem(("population", *p.where), p.message) for p in error.problems]
     return load_model(spec.model.name) if spec.model is not None else None, population, problems
-
-
-def _fixed(value: float | str, unit: str) -> float:
-    if unit == "1":
-        if isinstance(value, str):
-            raise PydanticCustomError("fix", "{text}", {"text": f"given '{value}': a plain number is due here"})
-        return float(value)
-    return magnitude(value, unit)
-
-
-type Finding = tuple[Where, str]
-
-
-def _check(
-    spec: ScenarioSpec, model: Model, policies: Policies, population: Population | None, size: str
-) -> Iterator[Finding]:
-    """Everything that depends on more than one key; parts that could not be read are None."""
-    if size == "small" and spec.simulation is not None and spec.simulation.small is None:
-        yield ("simulation",), "there is no size 'small' in this scenario: add simulation.small"
-    yield from _check_model(spec, model)
-    if spec.treatment is not None:
-        yield from _check_arms(spec, model, policies)
-    if spec.endpoints is not None:
-        if spec.treatment is not None and spec.simulation is not None:
-            yield from _check_windows(spec)
-        yield from _check_names(spec, model, population)
-
-
-def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
-    yield from _check_fix(("model", "fix"), spec.model.fix, {}, model)
-    for name, change in (spec.sensitivities.cases if spec.sensitivities else {}).items():
-        yield from _check_fix(("sensitivities", "cases", name, "fix"), change.fix, spec.model.fix, model)
-
-
-def _check_fix(where: Where, given: dict[str, Any], beside: dict[str, Any], model: Model) -> Iterator[Finding]:
-    """Check fixed parameters, each by itself and together with those that are fixed `beside` them."""
-    names = [param.name for param in model.params]
-    known: dict[str, float] = {}
-    for name, value in {**beside, **given}.items():
-        if name not in names:
-            if name in given:
-                yield (*where, name), f"unknown parameter '{name}'; {nearest(name, names)}"
-            continue
-        try:
-            known[name] = _fixed(value, model.param(name).unit)
-        except PydanticCustomError as error:
-            if name in given:
-                yield (*where, name), str(error)
-    for name, text in check_fixed(model, known):
-        if name in given:
-            yield (*where, name), text
-
-
-def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[Finding]:
-    treatment, drugs = spec.treatment, {drug.name for drug in model.drugs}
-    known = {**policies.arms, **treatment.define}
-    for name, arm in treatment.define.items():
-        if name in policies.arms:
-            yield (
-                ("treatment", "define", name),
-                f"arm '{name}' exists already in arms.yaml: choose another name",
-            )
-        for where, text in check_arm(arm, policies):
-            yield ("treatment", "define", name, *where), text
-    for place, name in enumerate(treatment.arms):
-        if name not in known:
-            yield ("treatment", "arms", place), f"unknown arm '{name}'; {nearest(name, known)}"
-        elif strange := sorted(set(known[name].drugs) - drugs):
-            yield (
-                ("treatment", "arms", place),
-                f"arm '{name}' gives {', '.join(strange)}; {nearest(strange[0], drugs)}",
-            )
-    if twice := sorted({name for name in treatment.arms if treatment.arms.count(name) > 1}):
-        yield ("treatment", "arms"), f"given twice: {', '.join(twice)}"
-    uses: list[tuple[Where, str]] = [(("accept", i, "arm"), accept.arm) for i, accept in enumerate(spec.accept)]
-    if spec.estimands:
-        uses.append((("estimands", "reference"), spec.estimands.reference))
-    if spec.sensitivities:
-        uses += [(("sensitivities", "arms", i), arm) for i, arm in enumerate(spec.sensitivities.arms)]
-    if spec.examples:
-        uses += [(("examples", "arms", i), arm) for i, arm in enumerate(spec.examples.arms)]
-    if spec.dose_risk:
-        uses.append((("dose_risk", "arm"), spec.dose_risk.arm))
-    for where, name in uses:
-        if name not in treatment.arms:
-            hint = (
-                "add it to treatment.arms"
-                if name in known
-                else nearest(name, [a for a in treatment.arms if a in known])
-            )
-            yield where, f"'{name}' is no arm of this scenario; {hint}"
-
-
-def _check_windows(spec: ScenarioSpec) -> Iterator[Finding]:
-    step = spec.simulation.step
-    for place, endpoint in enumerate(spec.endpoints):
-        within = endpoint.within if isinstance(endpoint.within, tuple) else (endpoint.within,)
-        for window in within:
-            where: Where = ("endpoints", place, "within")
-            if window > spec.treatment.horizon:
-                yield (
-                    where,
-                    f"window {window:g} h is longer than treatment.horizon, {spec.treatment.horizon:g} h",
-                )
-            if abs(window / step - round(window / step)) > 1e-9:
-                yield where, f"window {window:g} h is not a multiple of simulation.step, {step:g} h"
-
-
-def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
-    names: list[str] = []
-    for place, endpoint in enumerate(spec.endpoints):
-        deepest = max(getattr(endpoint, "level", (0,)))
-        if deepest >= len(model.levels):
-            allowed = ", ".join(f"{i} {name}" for i, name in enumerate(model.levels) if i)
-            yield ("endpoints", place, "level"), f"given {deepest}: the model's levels are {allowed}"
-            continue
-        own = [outcome.name for outcome in endpoint.outcomes(model)]
-        if twice := sorted({name for name in own if [*names, *own].count(name) > 1}):
-            yield ("endpoints", place), f"given twice: {', '.join(twice)}"
-        names += own
-    if sum(isinstance(endpoint, TimeAtLevel) for endpoint in spec.endpoints) > 1:
-        yield ("endpoints",), "time_at_level is given twice: name all its levels in one endpoint"
-    uses: list[tuple[Where, str]] = [(("accept", i, "outcome"), a.outcome) for i, a in enumerate(spec.accept)]
-    if spec.estimands is not None:
-        uses.append((("estimands", "primary"), spec.estimands.primary))
-        uses += [(("estimands", "limits", i, "outcome"), x.outcome) for i, x in enumerate(spec.estimands.limits)]
-    for where, name in uses:
-        if name not in names:
-            yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
-    places = [] if population is None else [stratum.name for stratum in population.strata]
-    cells = [(("accept", i, "stratum"), a.stratum, [*places, POPULATION]) for i, a in enumerate(spec.accept)]
-    if spec.dose_risk:
-        cells += [(("dose_risk", "strata", i), name, places) for i, name in enumerate(spec.dose_risk.strata)]
-    if spec.sensitivities:
-        cells += [(("sensitivities", "strata", i), name, places) for i, name in enumerate(spec.sensitivities.strata)]
-    for where, name, allowed in cells:
-        if places and name not in allowed:
-            yield where, f"unknown stratum '{name}'; {nearest(name, allowed)}"
 
 
 def json_schema() -> dict[str, Any]:
