@@ -165,7 +165,7 @@ def simulate(
         given = _regimens(scenario, arm, cohort)
     with stage("kinetics"):
         exposure, origin, _ = _expose(scenario, cohort, given, multiple=multiple)
-    z = cohort["z"].transpose("channel", "stratum", "draw", "patient").values
+    z = cohort.variables["z"].transpose("channel", "stratum", "draw", "patient").values
     values: dict[str, Any] = {}
     for s in range(sizes["stratum"]):  # endpoints see one stratum at a time: (draw, patient)
         part = slice(s * sizes["draw"] * sizes["patient"], (s + 1) * sizes["draw"] * sizes["patient"])
@@ -175,7 +175,7 @@ def simulate(
             windows=scenario.windows,
             shape=(sizes["draw"], sizes["patient"]),
             r=_levels(scenario, cohort),
-            omega_S=cohort["omega_S"].values,
+            omega_S=cohort.variables["omega_S"].values,
             z=list(z[:, s]),
             clock=scenario.spec.treatment.start + origin[part],
         )
@@ -202,13 +202,13 @@ def part_of(exposure: Exposure, part: slice) -> Exposure:
 
 def _levels(scenario: Scenario, cohort: xr.Dataset) -> NDArray[np.float64]:
     """Thresholds (draw, level); the deepest level's is 1."""
-    columns = [cohort[name].values for name in _thresholds(scenario)]
+    columns = [cohort.variables[name].values for name in _thresholds(scenario)]
     return np.stack([*columns, np.ones(cohort.sizes["draw"])], -1)
 
 
 def _regimens(scenario: Scenario, arm: Arm, cohort: xr.Dataset) -> dict[str, Regimens]:
     """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
-    visible = {name: cohort[name].values for name in (*COVARIATES, "DIALYSIS")}
+    visible = {name: cohort.variables[name].values for name in (*COVARIATES, "DIALYSIS")}
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     latest = 24.0 * max([*arm.start_day.values(), 1])
@@ -220,7 +220,7 @@ def _regimens(scenario: Scenario, arm: Arm, cohort: xr.Dataset) -> dict[str, Reg
         horizon=treatment.horizon + latest,
         titrate=treatment.titrate,
     )
-    shape = cohort["AGE"].shape
+    shape = cohort.variables["AGE"].shape
     return {drug: given.get(drug, Regimens.none(drug, shape)) for drug in scenario.drugs}
 
 
@@ -233,13 +233,13 @@ def _expose(
     trace: bool = False,
 ) -> tuple[Exposure, NDArray[np.float64], Trace | None]:
     """Exposure of a cohort, the time of each patient's first dose (h after the start), and trajectories."""
-    sizes, n = cohort.sizes, cohort["AGE"].size
+    sizes, n = cohort.sizes, cohort.variables["AGE"].size
     whole = (sizes["stratum"], sizes["draw"], sizes["patient"])
 
     def flat(name: str) -> NDArray[np.float64]:
-        values = cohort[name].values
+        values = cohort.variables[name].values
         values = values if values.ndim == 3 else np.broadcast_to(values[None, :, None], whole)
-        return np.array(values, float).reshape(n)  # a copy: read-only views would be compiled for a second time
+        return np.ascontiguousarray(values, float).reshape(n)
 
     doses = [([(r.time, r.amt * multiple) for r in given[d].table], given[d].index.reshape(n)) for d in scenario.drugs]
     first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[index] for table, index in doses]
@@ -252,7 +252,7 @@ def _expose(
         *(flat("A"), flat("alpha"), flat("tolerance_fold"), 24.0 * flat("tolerance_t_half")),
         np.array(draw).reshape(n),
         _levels(scenario, cohort)[:, [level - 1 for level in timed]],
-        cohort["omega_S"].values,
+        cohort.variables["omega_S"].values,
     )
     system = System.of(scenario.model.drugs)
     par = {name: flat(name) for drug in scenario.model.drugs for name in drug.parameters}

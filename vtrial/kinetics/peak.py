@@ -288,6 +288,11 @@ def examine(shape, desk, at, h, deepest, k, n_event, entries, left, whom):
 def _piece(shape, desk, at, h, deepest, k, offset, until, x, left, wanted):
     """Search from `offset` to `until` hours into the step, where nothing arrives; return the states at its end."""
     length = h * 0.5**EIGHTH
+    if not some(wanted & (ceiling(shape, desk, at, x, left, left * load(desk, at.decay)) > load(desk, at.best))):
+        part = until - offset  # nothing to find here: on to the next dose, if there is one
+        if some(wanted & (until < h)):
+            x = carry(shape, desk, at, h, deepest, x, part)
+        return x, left * _faded(desk, at, h, deepest, part)
     rise, now = view(shape, desk, at, x, left)[1], offset
     for _ in range(2**EIGHTH + 1):
         limit = smaller(until - now, length)

@@ -46,9 +46,13 @@ class Patients(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Step in h, steps at which windows end and segments start, log2 r (draw, level), log 2 / omega (draw,)."""
+    """Step in h, steps at which windows end and segments start, log2 r (draw, level), log 2 / omega (draw,).
+
+    Every `stride`-th step counts for the time at level.
+    """
 
     h: float
+    stride: int
     ends: Index
     starts: Index
     thresholds: Array
@@ -132,7 +136,7 @@ def scan(shape, at, table, patients, doses, frame, kept):
             pointer(doses.first), pointer(doses.owner), pointer(doses.time), pointer(doses.amt),
             pointer(doses.lag), pointer(doses.factor), pointer(doses.origin),
         ),
-        Frame(frame.h, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds), pointer(frame.steepness)),
+        Frame(frame.h, frame.stride, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds), pointer(frame.steepness)),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.tracks)
         ),
@@ -209,7 +213,7 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
             stop = min(min(due, k + (1 if size.tracked else RUN)), min(ends[w], changes))
             left = _march(shape, desk, at, h, deepest, k, stop, left, values)
         if at.inflow > at.steepness:
-            dwell(desk, at, values, stop - k, h)
+            dwell(desk, at, values, k, stop - k, frame.stride, frame.stride * h)
         if size.tracked:
             _track(desk, at, table, values, kept.tracks, size.width, stop, p)
         k = stop

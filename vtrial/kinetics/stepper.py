@@ -6,6 +6,7 @@ a level depends on the step, in which it is summed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -23,6 +24,10 @@ from vtrial.pharmacodynamics import level_probability
 
 type Array = NDArray[np.float64]
 
+LONGEST_STEP = 0.5
+"""Longest step of the kinetics, h: their results do not depend on it, but a longer one needs more searching."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Time axis of a run: steps of `step` hours from the patient's first dose, reductions per segment.
@@ -30,7 +35,7 @@ class Grid:
     Parameters
     ----------
     step : float
-        Step in h. Concentrations and maxima do not depend on it; time at level is summed on it.
+        Step in h. Concentrations and maxima do not depend on it; time at level is summed on it, and a trace has it.
     windows : tuple of float
         Ends of the endpoint windows in h, increasing; each starts at the patient's first dose.
     """
@@ -39,8 +44,18 @@ class Grid:
     windows: tuple[float, ...]
 
     @property
+    def stride(self) -> int:
+        """Steps of the kinetics in one step of the grid."""
+        return math.ceil(self.step / LONGEST_STEP - 1e-9)
+
+    @property
+    def h(self) -> float:
+        """Step of the kinetics in h."""
+        return self.step / self.stride
+
+    @property
     def ends(self) -> NDArray[np.int64]:
-        """Step number at which each window ends.
+        """Step number (of the kinetics) at which each window ends.
 
         Raises
         ------
@@ -50,7 +65,7 @@ class Grid:
         steps = np.asarray(self.windows) / self.step
         if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
             raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
-        return np.round(steps).astype(np.int64)
+        return np.round(steps).astype(np.int64) * self.stride
 
 
 @dataclass(frozen=True)
@@ -148,7 +163,7 @@ def expose(
     sedation : Sedation
     grid : Grid
     changes : sequence of float
-        Times in h from the first dose, multiples of the step, at which parameters change. Amounts stay as they are;
+        Times in h from the first dose, multiples of the grid's `h`, at which parameters change. Amounts stay as they are;
         so does the effect-site concentration.
     trace : bool
         Keep whole trajectories: for a few patients.
@@ -222,9 +237,9 @@ def _pass(
     ends = grid.ends[:windows]
     levels = sedation.r.shape[1] if system.seen == "Ce" and sedation.surface != "bliss" else 0
     given = streams_of(system.layouts, over.par, doses, over.origin)
-    rates, clarity, clearance, C50 = _kinetics(system, over, n)
-    _check_rates(system, rates, grid.step)
-    at = lay_out(system, len(given.drug), crowding(given, grid.step), levels)
+    kinetics = _kinetics(system, over, n)
+    _check_rates(system, kinetics[0], grid.h)
+    at = lay_out(system, len(given.drug), crowding(given, grid.h), levels)
 
     def filled(array: Array) -> Array:
         array = np.ascontiguousarray(array).reshape(-1, n)
@@ -233,8 +248,8 @@ def _pass(
     half_times = np.asarray(sedation.tolerance_t_half, float)
     own = (sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold)
     patients = Patients(
-        *(filled(part) for part in (rates, clarity, clarity / C50, clearance)),
-        filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.step / half_times)])),
+        *(filled(part) for part in kinetics),
+        filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times)])),
         np.pad(np.asarray(sedation.draw, np.int64), (0, full - n), mode="edge"),
     )
     given = given._replace(
@@ -242,7 +257,7 @@ def _pass(
         **{name: filled(getattr(given, name)) for name in ("lag", "factor", "origin")},
     )
     frame = Frame(
-        grid.step, ends, over.starts, np.log2(sedation.r[:, :levels]), np.log(2) / np.asarray(sedation.omega, float)
+        grid.h, grid.stride, ends, over.starts, np.log2(sedation.r[:, :levels]), np.log(2) / np.asarray(sedation.omega, float)
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), levels * len(ends)
     times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0
@@ -253,28 +268,31 @@ def _pass(
         kept.peak_time[:, :n],
         kept.auc.reshape(at.n_drug, len(ends), full)[..., :n],
         kept.time_at.reshape(levels, len(ends), full)[..., :n],
-        kept.tracks.reshape(-1, 2 * at.n_drug + 1, full)[..., :n],
+        kept.tracks.reshape(-1, 2 * at.n_drug + 1, full)[:: grid.stride, :, :n],
     )
 
 
 def _kinetics(system: System, over: _Setting, n: int) -> tuple[Array, Array, Array, Array]:
-    """Entries of A (segment, entry, n), 1 / V, CL (segment, drug, n) and C50 (drug, n)."""
+    """Entries of A (segment entry, n), 1 / V, 1 / (V C50) and CL (segment drug, n)."""
     segments = []
     for segment in range(len(over.starts)):
         par = {name: value[segment] if np.ndim(value) == 2 else value for name, value in over.par.items()}
-        lanes = {
-            name: np.stack([np.broadcast_to(par[f"{drug.name}.{name}"], n) for drug in system.drugs])
+        V, CL, C50 = (
+            np.stack([np.broadcast_to(par[f"{drug.name}.{name}"], n) for drug in system.drugs])
             for name in ("V", "CL", "C50")
-        }
-        segments.append((system.rates(par, n), 1 / lanes["V"], lanes["CL"], lanes["C50"]))
-    rates, clarity, clearance, C50 = (np.stack(parts) for parts in zip(*segments, strict=True))
-    return rates, clarity, clearance, C50
+        )
+        segments.append((system.rates(par, n), 1 / V, 1 / (V * C50), CL))
+    rates, clarity, gain, clearance = (
+        parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*segments, strict=True)
+    )
+    return rates, clarity, gain, clearance
 
 
 def _check_rates(system: System, rates: Array, h: float) -> None:
     """Refuse what the stepper cannot follow."""
-    fastest = -rates[:, system.diagonal].min(initial=0.0)
-    if not np.isfinite(rates).all() or rates[:, system.diagonal].max(initial=0.0) > 0:
+    diagonal = rates.reshape(-1, system.n_entries, rates.shape[-1])[:, system.diagonal]
+    fastest, slowest = -diagonal.min(initial=0.0), -diagonal.max(initial=-np.inf)
+    if not (slowest >= 0 and np.isfinite(fastest)):
         raise ValueError("kinetics: a rate is negative or not finite")
     if fastest * h > SMALL * 2.0**DEEPEST:
         raise ValueError(f"kinetics: a rate of {fastest:g} /h is too fast for a step of {h:g} h")
@@ -282,9 +300,9 @@ def _check_rates(system: System, rates: Array, h: float) -> None:
 
 def _starts(grid: Grid, changes: Sequence[float]) -> NDArray[np.int64]:
     """Step numbers at which segments of constant parameters begin."""
-    steps = np.asarray([0.0, *changes]) / grid.step
+    steps = np.asarray([0.0, *changes]) / grid.h
     if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
-        raise ValueError(f"changes at {tuple(changes)} h are not increasing multiples of the step {grid.step} h")
+        raise ValueError(f"changes at {tuple(changes)} h are not increasing multiples of {grid.h:g} h")
     return np.round(steps).astype(np.int64)
 
 
@@ -311,7 +329,7 @@ def _time_together(alone: Sequence[tuple[System, Sequence[Regimens]]], over: _Se
         for level in range(len(time_at)):
             chance = level_probability(drives, r[:, level], omega)
             summed = grid.step * (np.cumsum(chance, 0) - 0.5 * (chance + chance[0]))
-            time_at[level, :, part] = summed[grid.ends]
+            time_at[level, :, part] = summed[grid.ends // grid.stride]
     return time_at
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.special import expit, logit
 
 from vtrial.model.prior import Prior, Values
+
+if TYPE_CHECKING:
+    from vtrial.model.dynamics import Dynamics
 
 type Surface = Literal["greco", "loewe", "bliss"]
 """Response surface: product term alpha on top of additivity; additivity; independent action."""
@@ -119,6 +122,8 @@ class Model:
         ``constraint(theta) -> bool array``: draws of the prior that break it are drawn again.
     limits : tuple of str
         What the model cannot know, in sentences for the report.
+    dynamics : Dynamics, optional
+        Right-hand side of kinetics that are not linear (`vtrial.model.dynamics`), for all drugs in their order.
     """
 
     name: str
@@ -135,6 +140,11 @@ class Model:
     correlation: Mapping[tuple[str, str], float] = field(default_factory=dict)
     description: str = ""
     sha256: str = ""
+    dynamics: Dynamics | None = None
+
+    def __post_init__(self) -> None:
+        if self.dynamics is not None and self.dynamics.drugs != (names := tuple(drug.name for drug in self.drugs)):
+            raise ValueError(f"{self.name}: dynamics of {self.dynamics.drugs} in a model of {names}")
 
     def param(self, name: str) -> Param:
         """Return the population parameter of that name."""
