@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from vtrial import endpoint
 from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
-from vtrial.model import individual
+from vtrial.model import Model, individual
 from vtrial.policy import Arm, Regimens, arm_regimens
 from vtrial.population import COVARIATES
 from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
+from vtrial.problem import InputError
 from vtrial.sample import key, normals
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
@@ -108,14 +109,14 @@ def _attributes(name: str) -> dict[str, str]:
     if name in COVARIATES:
         return {"units": COVARIATES[name].unit, "long_name": COVARIATES[name].long_name}
     units = {
-        "CL": "L/h",
-        "Q": "L/h",
-        "V": "L",
-        "V2": "L",
-        "ka": "1/h",
-        "ke0": "1/h",
-        "tlag": "h",
-        "C50": "mg/L",
+        **dict.fromkeys(("CL", "Q", "Q3"), "L/h"),
+        **dict.fromkeys(("V", "V2", "V3"), "L"),
+        **dict.fromkeys(("ka", "ke0", "kout", "koff", "kint", "kdeg"), "1/h"),
+        **dict.fromkeys(("tlag", "MTT", "dur"), "h"),
+        **dict.fromkeys(("C50", "Km", "IC50", "SC50", "R0"), "mg/L"),
+        "Vmax": "mg/h",
+        "kon": "L/mg/h",
+        "kin": "response/h",
     }
     return {"units": {"GFR": "mL/min"}.get(name, units.get(name.rsplit(".", 1)[-1], "1"))}
 
@@ -254,12 +255,30 @@ def _expose(
         _levels(scenario, cohort)[:, [level - 1 for level in timed]],
         cohort.variables["omega_S"].values,
     )
-    system = System.of(scenario.model.drugs)
-    par = {name: flat(name) for drug in scenario.model.drugs for name in drug.parameters}
+    par = {name: flat(name) for name in scenario.model.individual_parameters}
     grid = Grid(scenario.spec.simulation.step, scenario.windows)
     wanted = endpoint.concentration_windows(scenario.spec.endpoints, scenario.windows)
-    exposure, tracks = expose(system, par, doses, origin, sedation, grid, trace=trace, cmax_windows=wanted)
-    return exposure, origin, tracks
+    found = _kinetics(
+        scenario.model, cohort, (par, doses, origin, sedation, grid), {"trace": trace, "cmax_windows": wanted}
+    )
+    return found[0], origin, found[1]
+
+
+def _kinetics(
+    model: Model, cohort: xr.Dataset, given: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Exposure, Trace | None]:
+    """Exposure by the linear kernel, or by the model's own right-hand side."""
+    if model.dynamics is None:
+        return expose(System.of(model.drugs), *given, **options)
+    from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear  # and scipy.integrate: few need them
+
+    try:
+        return expose_nonlinear(model.dynamics, *given, **options)
+    except Unsolved as error:
+        dims = ("stratum", "draw", "patient")
+        s, d, p = np.unravel_index(error.patient, [cohort.sizes[dim] for dim in dims])
+        who = f"stratum '{cohort['stratum'].values[s]}', draw {cohort['draw'].values[d]}, patient {p}"
+        raise InputError([f"model {model.name} cannot solve a patient: {who}: {error.reason}"]) from error
 
 
 def covariates_of(patient: Patient) -> dict[str, Any]:

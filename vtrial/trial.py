@@ -108,6 +108,8 @@ class Block:
 
 
 def _blocks(scenario: Scenario, patients: int) -> Iterator[Block]:
+    if scenario.model.dynamics is not None:  # each patient takes long: progress is to show, and a failure to end it
+        patients = min(patients, 16)
     several = max(1, patients // scenario.patients)
     for stratum in range(len(scenario.population.strata)):
         for first in range(0, scenario.draws, several):

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+POSITIVE = frozenset(
+    {"A", "GFR", "V", "V2", "V3", "ka", "MTT", "dur", "F", "ke0", "C50", "Km", "kin", "kout", "IC50", "SC50"}
+)
+NOT_NEGATIVE = frozenset({"tlag", "CL", "Q", "Q3", "Vmax", "kon", "koff", "kint", "kdeg", "R0", "Imax", "Smax"})
+"""Individual parameters whose sign is known; others are a right-hand side's own."""
+
+
 def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]:
     """Find what is wrong with parameters held at a value.
 
@@ -65,9 +72,9 @@ def _impossible(model: Model, theta: Values) -> str:
     """Name the first parameter of a typical patient that cannot be."""
     with np.errstate(all="ignore"):
         given = typical_patient(model, theta)
-    zero_allowed = ("tlag", "CL", "Q")
     for name, value in given.items():
-        least = 0.0 if name.rsplit(".", 1)[-1] in zero_allowed else np.finfo(float).tiny
+        kind = name.rsplit(".", 1)[-1]
+        least = np.finfo(float).tiny if kind in POSITIVE else 0.0 if kind in NOT_NEGATIVE else -np.inf
         if not (np.isfinite(value) and value >= least):
             return f"'{name}' = {float(value):g}"
     return ""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vtrial.library import MODELS
+from vtrial.model.dynamics import Dynamics
 from vtrial.model.record import Model, typical_patient
 from vtrial.spec import InputError, Problem, nearest, read_yaml
 
@@ -61,11 +62,38 @@ def load_model(name: str) -> Model:
 def _dry_run(model: Model) -> list[str]:
     theta = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
     omega, given = model.omega(theta), typical_patient(model, theta)
-    wanted = {name for drug in model.drugs for name in drug.parameters} | {"A"}
+    wanted, read = {*model.individual_parameters, "A"}, {*model.individual_parameters, "A", "GFR"}
     problems = [f"typical() gives no '{name}'" for name in sorted(wanted - set(given))]
     problems += [f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))]
+    problems += [f"omega() names '{name}', which nothing reads" for name in sorted((set(omega) & set(given)) - read)]
     problems += [f"'{name}' is not finite" for name in sorted(given) if not np.all(np.isfinite(given[name]))]
-    return problems
+    if model.dynamics is None or problems:
+        return problems
+    return _try(model.dynamics, {name: float(given[name]) for name in model.dynamics.parameters})
+
+
+def _try(dynamics: Dynamics, par: dict[str, float]) -> list[str]:
+    """What is wrong with a right-hand side in one patient, before and right after a mg of each drug."""
+
+    def wrong(function: str, rows: Any, what: tuple[str, ...]) -> list[str]:
+        rows = np.asarray(rows, float)
+        if rows.shape != (len(what),):
+            return [f"dynamics: {function} gives an array of shape {rows.shape}, not one number for each of {what}"]
+        bad = [name for name, value in zip(what, rows, strict=True) if not np.isfinite(value)]
+        return [f"dynamics: {function} of {name} is not finite in a typical patient" for name in bad]
+
+    try:
+        with np.errstate(all="ignore"):
+            start = np.asarray(dynamics.initial(par), float)
+            x = start if start.size else np.zeros(len(dynamics.states))
+            problems = wrong("initial", x, dynamics.states)
+            for state in () if problems else (x, x + np.isin(dynamics.states, dynamics.entry)):
+                problems += wrong("slope", dynamics.slope(0.0, state, par), dynamics.states)
+                problems += wrong("conc", dynamics.conc(state, par), dynamics.drugs)
+                problems += wrong("Ce", dynamics.Ce(state, par), dynamics.drugs)
+    except Exception as error:  # a model file may raise anything
+        return [f"dynamics: {type(error).__name__}: {error}"]
+    return list(dict.fromkeys(problems))
 
 
 EVIDENCE = {"pk": "pk.yaml", "pd": "pd.yaml"}

@@ -101,6 +101,9 @@ class Drug:
 class Model:
     """A population PK/PD model of sedation.
 
+    Its kinetics are those of its drugs, stepped exactly, unless it has `dynamics`: then each patient is solved by an
+    ODE solver, which is thousands of times slower.
+
     Parameters
     ----------
     name, title, description : str
@@ -145,6 +148,13 @@ class Model:
     def __post_init__(self) -> None:
         if self.dynamics is not None and self.dynamics.drugs != (names := tuple(drug.name for drug in self.drugs)):
             raise ValueError(f"{self.name}: dynamics of {self.dynamics.drugs} in a model of {names}")
+
+    @property
+    def individual_parameters(self) -> tuple[str, ...]:
+        """Names of the individual parameters that the kinetics read, so that `typical` must give them."""
+        if self.dynamics is not None:
+            return self.dynamics.parameters
+        return tuple(name for drug in self.drugs for name in drug.parameters)
 
     def param(self, name: str) -> Param:
         """Return the population parameter of that name."""
