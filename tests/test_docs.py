@@ -4,11 +4,15 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vtrial
+from vtrial.library import MODELS
+from vtrial.patients import expose_reference
 
 MODULES = [info.name for info in pkgutil.walk_packages(vtrial.__path__, "vtrial.") if "__main__" not in info.name]
 
@@ -33,3 +37,20 @@ def test_scenario_of_the_readme_is_accepted(tmp_path):
     assert text
     (tmp_path / "mine.yaml").write_text(text[1], encoding="utf-8")
     assert [arm.id for arm in vtrial.load_scenario(tmp_path / "mine.yaml").arms][-1] == "MINE"
+
+
+def test_model_of_the_readme_solves_patients(tmp_path, monkeypatch, write):
+    code = re.search(r"<!-- test: model -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert code
+    shutil.copytree(MODELS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "saturable.py").write_text(code[1], encoding="utf-8")
+    monkeypatch.setattr("vtrial.model.load.MODELS", tmp_path)
+    assert "saturable" in vtrial.load_model("saturable").title
+    exposures = []
+    for name in ("baclofen_pregabalin", "saturable"):
+        scenario = vtrial.load_scenario(write(("name: baclofen_pregabalin", f"name: {name}")), size="small")
+        theta = vtrial.draw_parameters(scenario.model, scenario.draws, 7)
+        exposures.append(expose_reference(scenario, theta))
+    (baclofen, pregabalin), (saturated, same) = (exposure.auc[:, -1] for exposure in exposures)
+    np.testing.assert_allclose(same, pregabalin, rtol=1e-6)
+    assert (saturated > baclofen * 1.01).all()

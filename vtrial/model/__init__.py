@@ -7,6 +7,7 @@ same lines run on arrays of virtual patients and, for calibration, inside a PyMC
 |---|---|
 | `prior` | priors, and the operators that model functions may use |
 | `record` | `Param`, `Drug`, `Model`; `individual`, from population parameters to a patient's |
+| `dynamics` | kinetics that are not linear: right-hand sides, ready-made or of a model's own |
 | `load` | models and evidence by name |
 | `draw` | draws of the population parameters |
 """
