@@ -1,5 +1,7 @@
 """Kinetics by a right-hand side: the linear kernel where they are linear, closed forms and mass balance elsewhere."""
 
+import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -11,12 +13,18 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.special import lambertw
+from typer.testing import CliRunner
 
-from vtrial import load_scenario, run
+from vtrial import draw_parameters, draw_patients, expose_reference, load_model, load_scenario, run, simulate
+from vtrial.cli import app
 from vtrial.kinetics import Grid, Sedation, System, expose, superposition
-from vtrial.kinetics.nonlinear import expose_nonlinear
-from vtrial.model import Drug
+from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear
+from vtrial.library import MODELS
+from vtrial.model import Drug, check_fixed
 from vtrial.model.dynamics import Dynamics, effect_site, linear, michaelis_menten, target_mediated, together, turnover
+from vtrial.patients import trace_example
+from vtrial.problem import InputError
+from vtrial.trial import BLOCK, _blocks
 
 DEFAULT = {
     "CL": 6.0, "V": 40.0, "Q": 8.0, "V2": 25.0, "Q3": 1.0, "V3": 60.0, "ka": 1.7, "MTT": 1.2, "dur": 2.3, "tlag": 0.0,
@@ -124,7 +132,10 @@ def test_cmax_is_wanted_in_the_first_windows_only_and_windows_are_cumulative():
     par = parameters((ONE,))
     (kernel, _), (solved, _) = both_doors((ONE,), (TID,), [0], par, windows=(6.0, 12.0, 24.0), cmax_windows=2)
     assert solved.cmax == pytest.approx(kernel.cmax, rel=1e-7)
-    assert solved.cmax[0, 2, 0] == solved.cmax[0, 1, 0] < solve(linear(ONE), par, TID)[0].cmax[0, 0, 0]
+    assert solved.cmax[0, 2, 0] == 0 < solved.cmax[0, 0, 0] <= solved.cmax[0, 1, 0]
+    whole, _ = solve(effect_site(linear(ONE)), par, TID, windows=(6.0, 12.0, 24.0))
+    assert np.array_equal(whole.cmax[:, :2], solved.cmax[:, :2])
+    assert whole.cmax[0, 2, 0] > whole.cmax[0, 1, 0]  # the third dose is the highest
     assert (np.diff(solved.peak, axis=1) >= 0).all()
 
 
@@ -384,6 +395,16 @@ def test_permuted_and_divided_patients_keep_their_bytes(everyone, which, n):
         assert np.array_equal(getattr(found, field), getattr(everyone, field)[..., chosen])
 
 
+@pytest.fixture
+def restless():
+    """Threads that change places every few calls, so within the steps of a solver too."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("restless")
 def test_threads_keep_the_bytes(everyone):
     with ThreadPoolExecutor(3) as pool:
         assert all(same_bytes(found, everyone) for found in pool.map(lambda _: crowd(), range(3)))
@@ -420,13 +441,20 @@ def own_slope(slope):
 def test_an_unsolved_patient_is_named(slope):
     par = parameters((IV,), CL=np.array([0.0, 0.0, 1.0]))
     solve(own_slope(slope), {name: np.broadcast_to(v, 3)[:2] for name, v in par.items()}, ONCE, n=2)  # the others are
-    with pytest.raises(RuntimeError, match=r"patient 2 \(of 3, from 0\)"):
+    with pytest.raises(Unsolved, match=r"patient 2 \(of 3, from 0\): .*iv\.CL 1\)") as caught:
         solve(own_slope(slope), par, ONCE, n=3)
+    assert caught.value.patient == 2
 
 
 def test_a_parameter_that_is_not_finite_is_named():
-    with pytest.raises(ValueError, match=r"patient 1: iv\.Km"):
+    with pytest.raises(Unsolved, match=r"patient 1 \(of 2, from 0\): iv\.Km not finite"):
         solve(michaelis_menten(IV), MM | {"iv.Km": np.array([1.0, np.nan])}, ONCE, n=2)
+
+
+def test_an_effect_that_is_not_finite_is_no_result():
+    blind = replace(linear(IV), Ce=lambda x, par: [x[0] * np.where(x[0] > 0, np.nan, 1.0)])
+    with pytest.raises(Unsolved, match="effect is not finite"):
+        solve(blind, parameters((IV,)), ONCE)
 
 
 def test_an_infusion_into_an_absorption_with_a_duration_is_refused():
@@ -463,6 +491,12 @@ def test_effects_are_linked_to_one_drug_at_a_time():
 
 # ---------------------------------------------------------------------------------------- the whole path
 
+EXAMPLES = """\
+examples:
+  patient: {name: index, age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}
+  arms: [ARM0_INDEX]
+"""
+
 
 @pytest.fixture(scope="module")
 def small(write):
@@ -473,21 +507,39 @@ def with_model(scenario, **changes):
     return replace(scenario, model=replace(scenario.model, **changes))
 
 
+def by_right_hand_side(scenario):
+    """The same scenario, its linear model written as a right-hand side."""
+    return with_model(scenario, dynamics=together(*(effect_site(linear(drug)) for drug in scenario.model.drugs)))
+
+
 def estimates(scenario, **options):
     return run(scenario, **options)["estimates"]["value"]
 
 
 @pytest.fixture(scope="module")
 def solved(small):
-    dynamics = together(*(effect_site(linear(drug)) for drug in small.model.drugs))
-    return with_model(small, dynamics=dynamics)
+    return by_right_hand_side(small)
 
 
-def test_a_run_by_a_linear_right_hand_side_gives_the_linear_estimates(small, solved):
-    kernel, found = estimates(small), estimates(solved)
+@pytest.mark.parametrize("surface", ["greco", "loewe", "bliss"])
+def test_a_run_by_a_linear_right_hand_side_gives_the_linear_estimates(write, surface):
+    scenario = load_scenario(write(("surface: greco", f"surface: {surface}")), size="small")
+    kernel, found = estimates(scenario), estimates(by_right_hand_side(scenario))
     assert kernel.notnull().any()
     # risks go down to 1e-300: those below 1e-12 count as equal
     np.testing.assert_allclose(found, kernel, rtol=1e-5, atol=1e-12)
+    assert not np.array_equal(found, kernel, equal_nan=True)  # another solver rounds otherwise
+
+
+def test_trajectories_of_an_example_are_those_of_the_linear_kernel(write):
+    scenario = load_scenario(write(("reference_patient:", EXAMPLES + "reference_patient:")), size="small")
+    theta = draw_parameters(scenario.model, scenario.draws, 7)
+    kernel, found = (trace_example(one, theta, "ARM0_INDEX") for one in (scenario, by_right_hand_side(scenario)))
+    assert float(kernel["drive"].max()) > 0
+    for name in ("conc", "Ce", "drive"):
+        there, here = kernel[name].transpose("time", ...).values, found[name].transpose("time", ...).values
+        assert 0 < worst(here, there) < 1e-8
+    assert found.drop_vars(["conc", "Ce", "drive"]).identical(kernel.drop_vars(["conc", "Ce", "drive"]))
 
 
 def test_blocks_and_threads_leave_every_bit_of_a_solved_run(solved):
@@ -495,19 +547,153 @@ def test_blocks_and_threads_leave_every_bit_of_a_solved_run(solved):
     assert one.values.tobytes() == other.values.tobytes()
 
 
-def test_a_model_gives_the_parameters_that_its_right_hand_side_asks_for(small):
-    # saturable clearance far from saturation, its etas those of a model whose clearance has none
-    model = small.model
-    steady = {"omega": lambda theta: {k: v for k, v in model.omega(theta).items() if k != "baclofen.CL"}}
+def test_a_solved_run_comes_in_small_blocks(small):
+    # a thousand patients take minutes, in which no progress would show
+    kernel = replace(small, draws=20, patients=8)
+
+    def lengths(scenario):
+        return {block.draws.stop - block.draws.start for block in _blocks(scenario, BLOCK)}
+
+    assert lengths(kernel) == {20}
+    assert lengths(by_right_hand_side(kernel)) == {2}
+
+
+def saturable(model, Km):
+    """The model with baclofen saturating at Km (mg/L); its etas are those of a model whose clearance has none."""
+    baclofen, pregabalin = model.drugs
 
     def typical(theta, cov):
         own = model.typical(theta, cov)
-        return own | {"baclofen.Km": 1e6, "baclofen.Vmax": 1e6 * own["baclofen.CL"]}
+        return own | {"baclofen.Km": Km, "baclofen.Vmax": Km * own["baclofen.CL"]}
 
-    baclofen, pregabalin = model.drugs
-    dynamics = together(effect_site(michaelis_menten(baclofen)), effect_site(linear(pregabalin)))
-    saturable = with_model(small, **steady, typical=typical, dynamics=dynamics)
-    np.testing.assert_allclose(estimates(saturable), estimates(with_model(small, **steady)), rtol=1e-4, atol=1e-12)
+    return {
+        "omega": lambda theta: {k: v for k, v in model.omega(theta).items() if k != "baclofen.CL"},
+        "typical": typical,
+        "dynamics": together(effect_site(michaelis_menten(baclofen)), effect_site(linear(pregabalin))),
+    }
+
+
+def test_a_model_gives_the_parameters_that_its_right_hand_side_asks_for(small):
+    far, near = (estimates(with_model(small, **saturable(small.model, Km))) for Km in (1e6, 0.1))
+    steady = estimates(with_model(small, omega=saturable(small.model, 1.0)["omega"]))
+    np.testing.assert_allclose(far, steady, rtol=1e-4, atol=1e-12)  # far from saturation
+    what = {"outcome": "auc_baclofen_72h", "stat": "mean"}
+    assert (near.sel(what) > 1.01 * steady.sel(what)).all()
+    what["outcome"] = "auc_pregabalin_72h"
+    np.testing.assert_allclose(near.sel(what), steady.sel(what), rtol=1e-5)
+
+
+def test_individual_parameters_of_a_right_hand_side_vary_and_have_units(small):
+    model = saturable(small.model, 0.5)
+    varied = with_model(small, **model | {"omega": lambda theta: {"baclofen.Vmax": 0.3, "baclofen.Km": 0.2}})
+    cohort = draw_patients(varied, draw_parameters(varied.model, 3, 7))
+    CL = cohort["baclofen.Vmax"] / cohort["baclofen.Km"]
+    assert float(np.log(CL / cohort["baclofen.CL"]).std()) == pytest.approx(np.hypot(0.3, 0.2), rel=0.5)
+    assert [cohort[f"baclofen.{name}"].attrs["units"] for name in ("Vmax", "Km", "CL")] == ["mg/h", "mg/L", "L/h"]
+
+
+# ------------------------------------------------------------------------- patients that cannot be solved
+
+
+def test_an_unsolved_patient_of_a_cohort_is_named(small):
+    broken = with_model(small, **saturable(small.model, 0.5))
+    theta = draw_parameters(broken.model, 3, 7)
+    cohort, reference = draw_patients(broken, theta), expose_reference(broken, theta)
+    assert cohort["baclofen.Km"].dims == ("stratum", "draw", "patient")
+    cohort["baclofen.Km"] = cohort["baclofen.Km"].copy()
+    cohort["baclofen.Km"][1, 2, 0] = np.nan
+    says = r"^model baclofen_pregabalin .*stratum '75-84 G4', draw 2, patient 0: baclofen\.Km not finite"
+    with pytest.raises(InputError, match=says):
+        simulate(broken, cohort, "ARM0_INDEX", reference)
+
+
+HEADER = """
+from dataclasses import replace
+from vtrial.model import load_model
+from vtrial.model.dynamics import Dynamics, effect_site, linear, michaelis_menten, together
+
+LINEAR = load_model("baclofen_pregabalin")
+baclofen, pregabalin = LINEAR.drugs
+KINETICS = together(effect_site(linear(baclofen)), effect_site(linear(pregabalin)))
+"""
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Add a model to a library of one's own, under a name used once: models are loaded once."""
+    folder = tmp_path / "models"
+    shutil.copytree(MODELS, folder)
+    monkeypatch.setattr("vtrial.model.load.MODELS", folder)
+    return lambda name, code: (folder / f"{name}.py").write_text(HEADER + code, encoding="utf-8")
+
+
+def test_a_patient_who_cannot_be_solved_ends_the_run_with_one_message(library, write, tmp_path):
+    library(
+        "explosive",
+        "def slope(t, x, par):\n"
+        "    *rows, last = KINETICS.slope(t, x, par)\n"
+        "    slow = par['baclofen.CL'] < 4.0  # in renal failure, not in the reference patient\n"
+        "    return [*rows, 100.0 * (1.0 + x[-1] ** 2) if slow and t > 30.0 else last]\n"
+        "MODEL = replace(LINEAR, name='explosive', dynamics=replace(KINETICS, slope=slope))",
+    )
+    path = write(("name: baclofen_pregabalin", "name: explosive"))
+    assert CliRunner().invoke(app, ["check", str(path)]).exit_code == 0
+    before = sorted(tmp_path.iterdir())
+    done = CliRunner().invoke(app, ["run", str(path), "-o", str(tmp_path / "out"), "--size", "small"])
+    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == 2
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("Compiling")]
+    assert len(errors) == 2
+    assert errors[0].startswith("error: model explosive cannot solve a patient: stratum '75-84 G4', draw ")
+    assert "the solver stopped at 30.0" in errors[0]
+    assert "baclofen.CL " in errors[0]
+    assert errors[1] == "1 problem; nothing was written."
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("parameters=(*KINETICS.parameters, 'baclofen.Km')", "typical() gives no 'baclofen.Km'"),
+        ("slope=lambda t, x, par: [0.0] * 6", "dynamics: slope gives an array of shape (6,)"),
+        ("slope=lambda t, x, par: [par['k']] * 7", "dynamics: KeyError: 'k'"),
+        ("slope=lambda t, x, par: [0.0] * 6 + [1 / (1 - x[0])]", "dynamics: slope of pregabalin.Ce is not finite"),
+        ("conc=lambda x, par: [x[0]]", "dynamics: conc gives an array of shape (1,)"),
+        ("Ce=lambda x, par: [x[0], x[0] * float('nan')]", "dynamics: Ce of pregabalin is not finite"),
+        ("initial=lambda par: [1.0]", "dynamics: initial gives an array of shape (1,)"),
+    ],
+)
+def test_a_right_hand_side_is_tried_when_its_model_is_loaded(library, change, says, request):
+    name = f"tried_{request.node.callspec.indices['change']}"
+    library(name, f"MODEL = replace(LINEAR, name='{name}', dynamics=replace(KINETICS, {change}))")
+    with pytest.raises(InputError) as caught:
+        load_model(name)
+    assert len(caught.value.problems) == 1
+    assert says in caught.value.problems[0].message
+
+
+def test_an_eta_that_nothing_reads_is_refused(library):
+    # a clearance left in omega() beside saturable elimination would silently have no effect
+    library(
+        "inert",
+        "def typical(theta, cov):\n"
+        "    return LINEAR.typical(theta, cov) | {'baclofen.Km': 1.0, 'baclofen.Vmax': 1.0}\n"
+        "KINETICS = together(effect_site(michaelis_menten(baclofen)), effect_site(linear(pregabalin)))\n"
+        "MODEL = replace(LINEAR, name='inert', typical=typical, dynamics=KINETICS)",
+    )
+    with pytest.raises(InputError, match=r"omega\(\) names 'baclofen\.CL', which nothing reads"):
+        load_model("inert")
+
+
+@pytest.mark.parametrize(("name", "least"), [("baclofen.Km", 1e-9), ("baclofen.Vmax", 0.0), ("baclofen.own", -1e9)])
+def test_a_parameter_of_a_right_hand_side_is_checked_when_fixed(small, name, least):
+    # b_age, whose prior allows every number, stands for it; of a name of the model's own no sign is known
+    typical = small.model.typical
+    changed = replace(small.model, typical=lambda theta, cov: typical(theta, cov) | {name: theta["b_age"]})
+    assert not check_fixed(changed, {"b_age": max(least, -1.0)})
+    refused = [text for _, text in check_fixed(changed, {"b_age": -1.0})]
+    assert refused == ([f"given -1: gives '{name}' = -1 in a typical patient"] if least > -1.0 else [])
+    assert bool(check_fixed(changed, {"b_age": 0.0})) == (least > 0.0)
 
 
 def test_a_model_has_the_dynamics_of_its_own_drugs(small):

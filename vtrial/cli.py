@@ -10,7 +10,6 @@ import re
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
@@ -128,7 +127,6 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Print time and memory by stage.")] = False,
 ) -> None:
     """Run a scenario: write estimates, figures, report and result; print the risks."""
-    warnings.filterwarnings("error", "lsoda:", UserWarning)  # the solver's words go into the message of a failure
     with profiled() if profile else nullcontext() as costs:
         with stage("start-up"):
             from vtrial.scenario import load_scenario
