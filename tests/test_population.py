@@ -182,8 +182,15 @@ def test_gates_recomputed_from_the_rows():
 
 @needs_csv
 def test_the_shipped_numbers_are_those_of_the_fit(tmp_path):
+    # least squares differ in their last bits between processors: a number may be rounded the other way
     write(fit_population(CSV), tmp_path / "again.yaml")
-    assert (tmp_path / "again.yaml").read_text() == MODEL.read_text()
+    again, shipped = (path.read_text().split() for path in (tmp_path / "again.yaml", MODEL))
+    assert len(again) == len(shipped)
+    for one, other in zip(again, shipped, strict=True):
+        if one != other:
+            number, same = (text.strip("[],") for text in (one, other))
+            last = 10.0 ** -max(len(text.partition(".")[2]) for text in (number, same))
+            assert float(number) == pytest.approx(float(same), abs=1.01 * last, rel=0)
 
 
 def test_the_shipped_file_is_small_and_says_where_it_comes_from():

@@ -135,8 +135,15 @@ def test_bliss_of_one_drug_is_loewe_of_it(scenario):
     bliss, loewe = (
         run(scenario(("surface: greco", f"surface: {s}")), threads=1)["estimates"] for s in ("bliss", "loewe")
     )
-    one = {"arm": "ARM10_BAC_ONLY", "stat": "mean", "outcome": ["level1_24h", "level3_72h", "time_level1_72h"]}
-    assert bliss["value"].sel(one).values == pytest.approx(loewe["value"].sel(one).values, rel=1e-12)
+    one = {"arm": "ARM10_BAC_ONLY", "stat": "mean"}
+    apart, added = (found["value"].sel(one) for found in (bliss, loewe))
+    risks = ["level1_24h", "level3_72h"]
+    # two drugs and one have their maxima bracketed by other steps: each is right to 1e-8 (test_nonlinear)
+    assert apart.sel(outcome=risks).values == pytest.approx(added.sel(outcome=risks).values, rel=1e-8)
+    # over time Bliss uses scipy's normal distribution, Loewe the polynomials of vtrial.kinetics.dwell
+    assert apart.sel(outcome="time_level1_72h").values == pytest.approx(
+        added.sel(outcome="time_level1_72h").values, rel=1e-5
+    )
 
 
 # ------------------------------------------------------------------------------------ counting, the oracle

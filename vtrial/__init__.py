@@ -8,7 +8,7 @@ Five hops lead from the command line to a number, each a public function::
 
 | floor | rooms |
 |---|---|
-| 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` the doors to numba; `stage` the costs of a run |
+| 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
 | 1 | `spec` strict YAML, units; `sample` every random number |
 | 2 | `model` what a model file defines |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |

@@ -1,11 +1,11 @@
-"""Four patients in one value: a vector type for compiled code.
+"""Eight patients in one value: a vector type for compiled code.
 
-`Vec` is four doubles that the machine adds and multiplies at once. Code over it reads like code over one patient;
+`Vec` is eight doubles that the machine adds and multiplies at once. Code over it reads like code over one patient;
 comparisons give a `Mask`, `select` takes the place of `if`. A lane never sees its neighbours, so a patient's numbers
 do not depend on who stands beside it. Plain loops over arrays are several times slower here: they go through memory
 where a vector stays in a register.
 
-The functions below exist in compiled code only. Vectors live in rows of float arrays of shape (row, 4), or along the
+The functions below exist in compiled code only. Vectors live in rows of float arrays of shape (row, 8), or along the
 last axis of arrays of shape (row, patient), and are reached by `pointer`: compiled code counts the references to each
 array that it hands on, which takes longer than the arithmetic.
 """
@@ -32,15 +32,20 @@ _MANTISSA, _ONE = 0x000F_FFFF_FFFF_FFFF, 0x3FF0_0000_0000_0000
 _MAGIC, _BIAS = 0x4330_0000_0000_0000, 1023  # the bits of 2^52: an integer put under them becomes a double
 
 
+def instruction(function: Callable) -> Callable[..., Any]:
+    """Make a function of compiled code out of one that emits it: its callers do not pass the typing context."""
+    return intrinsic(function)  # type: ignore[return-value]
+
+
 class Vec(types.Type):
-    """Numba's type of four doubles."""
+    """Numba's type of eight doubles."""
 
     def __init__(self) -> None:
         super().__init__(name="Vec")
 
 
 class Mask(types.Type):
-    """Numba's type of four truth values."""
+    """Numba's type of eight truth values."""
 
     def __init__(self) -> None:
         super().__init__(name="Mask")
@@ -61,24 +66,24 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _BITS)
 
 
-def _four(kind: Any, value: Any) -> ir.Constant:
+def _all(kind: Any, value: Any) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
 def _lift(context: Any, builder: Any, value: Any, kind: Any) -> Any:
-    """A vector as it is; a number in all four lanes."""
+    """A vector as it is; a number in all lanes."""
     if kind == vec:
         return value
     number = context.cast(builder, value, kind, types.float64)
     empty = ir.Constant(_DOUBLES, ir.Undefined)
     one = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, empty, _four(ir.VectorType(ir.IntType(32), LANES), 0))
+    return builder.shuffle_vector(one, empty, _all(ir.VectorType(ir.IntType(32), LANES), 0))
 
 
 def _operator(op: Callable, left: Any, right: Any, result: Any, emit: Callable) -> None:
     """Give an operator to vectors (and numbers beside them), or to masks."""
 
-    @infer_global(op)
+    @infer_global(op)  # type: ignore[reportOptionalCall]
     class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) == 2 and isinstance(args[0], left) and isinstance(args[1], right):
@@ -117,7 +122,7 @@ _operator(operator.and_, Mask, Mask, mask, lambda b, x, y: b.and_(x, y))
 _operator(operator.or_, Mask, Mask, mask, lambda b, x, y: b.or_(x, y))
 
 
-@intrinsic
+@instruction
 def pointer(typingctx, array):
     """Where the numbers of a C-contiguous array begin, to index without shape, check or count of references.
 
@@ -135,7 +140,7 @@ def _at(context: Any, builder: Any, sig: Any, args: Any, scale: int) -> Any:
 
 
 def _reader(scale: int, text: str) -> Callable:
-    @intrinsic
+    @instruction
     def read(typingctx, numbers, index):
         return vec(numbers, index), lambda c, b, sig, args: b.load(_at(c, b, sig, args, scale), align=8)
 
@@ -144,7 +149,7 @@ def _reader(scale: int, text: str) -> Callable:
 
 
 def _writer(scale: int, text: str) -> Callable:
-    @intrinsic
+    @instruction
     def write(typingctx, numbers, index, value):
         def emit(context, builder, sig, args):
             builder.store(
@@ -158,19 +163,19 @@ def _writer(scale: int, text: str) -> Callable:
     return write
 
 
-load = _reader(LANES, "Row of a table of shape (row, 4), given by `pointer`.")
+load = _reader(LANES, "Row of a table of shape (row, 8), given by `pointer`.")
 store = _writer(LANES, "Write a row of such a table.")
-load_from = _reader(1, "Four neighbours, from the number at `index` on.")
-store_to = _writer(1, "Write four neighbours.")
+load_from = _reader(1, "Eight neighbours, from the number at `index` on.")
+store_to = _writer(1, "Write eight neighbours.")
 
 
-@intrinsic
+@instruction
 def splat(typingctx, number):
     """A number in all lanes."""
     return vec(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0])
 
 
-@intrinsic
+@instruction
 def select(typingctx, where, yes, no):
     """Lane by lane `yes` where the mask is set, else `no`."""
 
@@ -180,7 +185,7 @@ def select(typingctx, where, yes, no):
     return vec(where, yes, no), emit
 
 
-@intrinsic
+@instruction
 def larger(typingctx, a, b):
     """Lane by lane the larger of two."""
 
@@ -191,7 +196,7 @@ def larger(typingctx, a, b):
     return vec(a, b), emit
 
 
-@intrinsic
+@instruction
 def smaller(typingctx, a, b):
     """Lane by lane the smaller of two."""
 
@@ -202,7 +207,7 @@ def smaller(typingctx, a, b):
     return vec(a, b), emit
 
 
-@intrinsic
+@instruction
 def some(typingctx, where):
     """Whether the mask is set in any lane."""
 
@@ -214,7 +219,7 @@ def some(typingctx, where):
 
 
 def _unary(name: str) -> Callable:
-    @intrinsic
+    @instruction
     def function(typingctx, value):
         def emit(context, builder, sig, args):
             kind = ir.FunctionType(_DOUBLES, [_DOUBLES])
@@ -228,35 +233,35 @@ def _unary(name: str) -> Callable:
 floor, root = _unary("llvm.floor"), _unary("llvm.sqrt")
 
 
-@intrinsic
+@instruction
 def octave(typingctx, value):
     """Exponent e of a positive, normal x = 2^e m, as a number."""
 
     def emit(context, builder, sig, args):
-        bits = builder.lshr(builder.bitcast(args[0], _WORDS), _four(_WORDS, 52))
-        number = builder.bitcast(builder.or_(bits, _four(_WORDS, _MAGIC)), _DOUBLES)
-        return builder.fsub(number, _four(_DOUBLES, float(2**52 + _BIAS)))
+        bits = builder.lshr(builder.bitcast(args[0], _WORDS), _all(_WORDS, 52))
+        number = builder.bitcast(builder.or_(bits, _all(_WORDS, _MAGIC)), _DOUBLES)
+        return builder.fsub(number, _all(_DOUBLES, float(2**52 + _BIAS)))
 
     return vec(value), emit
 
 
-@intrinsic
+@instruction
 def mantissa(typingctx, value):
     """Mantissa m, from 1 to below 2, of a positive, normal x = 2^e m."""
 
     def emit(context, builder, sig, args):
-        bits = builder.and_(builder.bitcast(args[0], _WORDS), _four(_WORDS, _MANTISSA))
-        return builder.bitcast(builder.or_(bits, _four(_WORDS, _ONE)), _DOUBLES)
+        bits = builder.and_(builder.bitcast(args[0], _WORDS), _all(_WORDS, _MANTISSA))
+        return builder.bitcast(builder.or_(bits, _all(_WORDS, _ONE)), _DOUBLES)
 
     return vec(value), emit
 
 
-@intrinsic
+@instruction
 def power_of_two(typingctx, value):
     """2^e of a whole number e from -1022 to 1023."""
 
     def emit(context, builder, sig, args):
-        number = builder.fadd(args[0], _four(_DOUBLES, float(2**52 + _BIAS)))
-        return builder.bitcast(builder.shl(builder.bitcast(number, _WORDS), _four(_WORDS, 52)), _DOUBLES)
+        number = builder.fadd(args[0], _all(_DOUBLES, float(2**52 + _BIAS)))
+        return builder.bitcast(builder.shl(builder.bitcast(number, _WORDS), _all(_WORDS, 52)), _DOUBLES)
 
     return vec(value), emit

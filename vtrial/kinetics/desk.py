@@ -1,7 +1,7 @@
-"""The desk: all that the loops hold of four patients, as rows of one array of shape (row, 4).
+"""The desk: all that the loops hold of eight patients, as rows of one array of shape (row, 8).
 
 One array and row numbers, and not a record of arrays, because compiled code counts references to each array that it
-takes out of a record, which costs more than the work on four patients.
+takes out of a record, which costs more than the work on eight patients.
 """
 
 from __future__ import annotations
@@ -25,15 +25,20 @@ HALVINGS = 5
 class Desk(NamedTuple):
     """First row of each part.
 
-    `rates`: entries of A; `ladder`: entries of exp(A h / 2^level), level by level; `work`: five matrices;
-    `decay`: 2^(-h / 2^level / t_half), level by level; `gain`, `clarity` (drug): 1 / (V C50), 1 / V; `clearance`
-    (drug); `bound` (state): see `ladder.bounds`; `near`: see there; `depth`, `rung`: halvings of the step, and what is left of it after them, h; `A`, `alpha`, `fold`, `fading`:
-    sedation; `factor`, `delay` (lag less the time of the first dose), `known` (stream), `boost` (stream, state): doses;
-    `time`: scratch of the lists of doses; `event`: amount and offset of each dose of a step; `start`: scratch for
-    states; `here`, `before_step`: states now and a step ago; `bracket`, `bracket_left`,
-    `bracket_time`, `noted`: states, tolerance and time where a maximum is to be searched, and whether; `best`, `when`: highest value and its time; `inflow`,
-    `rate`, `rate_time`, `body`, `auc` (drug): mass balance; `threshold`, `steepness`, `before`, `spent` (level): time at
-    level.
+    Kinetics: `rates`, entries of A; `ladder`, entries of exp(A h / 2^level), level by level; `work`, five matrices;
+    `decay`, 2^(-h / 2^level / t_half), level by level; `gain`, `clarity` (drug), 1 / (V C50) and 1 / V; `clearance`
+    (drug); `bound` (state) and `near`, see `ladder.bounds`; `depth`, `rung`, halvings of the step, and what is left
+    of it after them, h. Sedation: `A`, `alpha`, `fold`, `fading`.
+
+    Doses: `factor`, `delay` (lag less the time of the first dose), `known` (stream), `boost` (stream, state);
+    `time`, scratch of the lists of doses; `event`, amount and offset of each dose of a step; `start`, scratch for
+    states.
+
+    Now: `here`, `before_step`, `last`, states now, a step ago, and at the step before; `bracket`, `bracket_left`,
+    `bracket_time`, `noted`, states, tolerance and time where a maximum is to be searched, and whether; `risen`,
+    `smooth`, `fresh`, whether the value rose into this point, is smooth there, and a dose or change came; `best`,
+    `when`, highest value and its time; `inflow`, `rate`, `rate_time`, `body`, `auc` (drug), mass balance; `threshold`,
+    `steepness`, `before`, `spent` (level), time at level.
     """
 
     n_state: int
@@ -94,8 +99,10 @@ def lay_out(system: System, n_stream: int, n_event: int, n_level: int) -> Desk:
         "gain": n_drug, "clarity": n_drug, "clearance": n_drug, "bound": n_state, "near": 1, "depth": 1, "rung": 1,
         "A": 1, "alpha": 1, "fold": 1, "fading": 1,
         "factor": n_stream, "delay": n_stream, "time": 3, "known": n_stream,
-        "boost": n_stream * n_state, "event": 2 * n_event, "start": n_state, "here": n_state, "before_step": n_state, "last": n_state, "bracket": n_state, "bracket_left": 1, "bracket_time": 1,
-        "threshold": n_level, "steepness": n_level, "inflow": n_drug, "noted": 1, "risen": 1, "smooth": 1, "fresh": 1, "best": 1, "when": 1, "rate": n_drug, "rate_time": n_drug, "body": n_drug, "auc": n_drug,
+        "boost": n_stream * n_state, "event": 2 * n_event, "start": n_state, "here": n_state, "before_step": n_state,
+        "last": n_state, "bracket": n_state, "bracket_left": 1, "bracket_time": 1,
+        "threshold": n_level, "steepness": n_level, "inflow": n_drug, "noted": 1, "risen": 1, "smooth": 1, "fresh": 1,
+        "best": 1, "when": 1, "rate": n_drug, "rate_time": n_drug, "body": n_drug, "auc": n_drug,
         "before": n_level, "spent": n_level,
     }  # fmt: skip
     first = np.cumsum([0, *sizes.values()]).tolist()

@@ -1,9 +1,9 @@
-"""Exact steps of any length: the ladder exp(A h), exp(A h/2), exp(A h/4), ... of four patients.
+"""Exact steps of any length: the ladder exp(A h), exp(A h/2), exp(A h/4), ... of eight patients.
 
 The lowest rung is a Taylor polynomial, of a matrix so small (rate times length at most 1/16) that its error is below
-rounding (4e-17 at degree 8); each further rung is the square of the one below (scaling and squaring; Moler and Van Loan 2003,
-SIAM Rev 45:3-49). All entries of a rung are non-negative: squaring cancels nothing, so every entry keeps its relative
-accuracy, and equal rates, near-equal rates and stiff ones are nothing special. Eigenvalues are not needed.
+rounding (4e-17 at degree 8); each further rung is the square of the one below (scaling and squaring; Moler and Van
+Loan 2003, SIAM Rev 45:3-49). All entries of a rung are non-negative: squaring cancels nothing, so every entry keeps
+its relative accuracy, and equal rates, near-equal rates and stiff ones are nothing special. No eigenvalue is needed.
 
 A time below the step is a sum of halves, quarters, ...: `carry` goes there rung by rung.
 """
@@ -19,7 +19,7 @@ from vtrial.lanes import LANES, larger, load, root, select, smaller, splat, stor
 
 @compiled
 def build(shape, desk, at, h, table):
-    """Fill the ladder from the rates; return the number of halvings of the deepest of the four patients.
+    """Fill the ladder from the rates; return the number of halvings of the deepest of the eight patients.
 
     Each patient has as many rungs as its own fastest rate needs.
     """
@@ -109,9 +109,9 @@ def bounds(desk, at, h, table):
     what starts in a peripheral compartment by rate times step, which is more than its chance to have left.
     The effect site moves towards the central compartment by 1 - exp(-ke0 h) of the way.
 
-    And fill `near`: A times the factor by which a smooth maximum can at most exceed the higher end of its step. At a maximum
-    of the effect site e = c, so e'' = ke0 c' is at least -ke0 (rate out of the central compartment) c; half a step
-    away that is h^2 / 8 times that; doubled, for two drugs that do not peak together and for their product.
+    And fill `near`: A times the factor by which a smooth maximum can at most exceed the higher end of its step. At a
+    maximum of the effect site e = c, so e'' = ke0 c' is at least -ke0 (rate out of the central compartment) c; half a
+    step away that is h^2 / 8 times that; doubled, for two drugs that do not peak together and for their product.
     """
     bend, fading = splat(0.0), load(desk, at.decay)
     for d in range(at.n_drug):

@@ -25,12 +25,12 @@ EIGHTH = 3
 """Level of the ladder whose steps search the neighbourhood of a dose."""
 
 
-def combined(shape, desk, at, x):
+def combined(shape, desk, at, x) -> Any:
     """What is seen before age, uraemia and tolerance: U, or a concentration where the shape has no effect site."""
     raise NotImplementedError
 
 
-def glance(shape, desk, at, x, left):
+def glance(shape, desk, at, x, left) -> Any:
     """Value seen: the drive A U / Tol, or a concentration where the shape has no effect site.
 
     `left` is 2^(-t / t_half), what is left of the way to full tolerance.
@@ -38,17 +38,17 @@ def glance(shape, desk, at, x, left):
     raise NotImplementedError
 
 
-def view(shape, desk, at, x, left):
+def view(shape, desk, at, x, left) -> Any:
     """Value seen, and its slope in 1/h."""
     raise NotImplementedError
 
 
-def rises(shape, desk, at, x, left):
+def rises(shape, desk, at, x, left) -> Any:
     """Whether the value rises."""
     raise NotImplementedError
 
 
-def ceiling(shape, desk, at, x, before, after):
+def ceiling(shape, desk, at, x, before, after) -> Any:
     """What the value cannot exceed within a step that starts from `x`, doses of the step included in `x`.
 
     `before` and `after` are `left` at both ends.
@@ -121,7 +121,7 @@ def _choose(shape: Any, of_drive: Any, of_conc: Any) -> Callable:
     return (of_conc if len(shape[0][2]) == 1 else of_drive).py_func
 
 
-_inline = {"forceinline": True}
+_inline: Any = {"forceinline": True}
 
 
 @overload(combined, jit_options=_inline)

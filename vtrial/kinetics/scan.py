@@ -1,4 +1,4 @@
-"""The loop over time: four patients at a time, reduced as they go.
+"""The loop over time: eight patients at a time, reduced as they go.
 
 Nothing is kept of a trajectory but its running maximum, what the body holds, and the time at each level; so memory
 does not grow with the grid. The loop has no exp, log or pow; those that the time at level needs are polynomials.
@@ -136,7 +136,10 @@ def scan(shape, at, table, patients, doses, frame, kept):
             pointer(doses.first), pointer(doses.owner), pointer(doses.time), pointer(doses.amt),
             pointer(doses.lag), pointer(doses.factor), pointer(doses.origin),
         ),
-        Frame(frame.h, frame.stride, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds), pointer(frame.steepness)),
+        Frame(
+            frame.h, frame.stride, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds),
+            pointer(frame.steepness),
+        ),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.tracks)
         ),

@@ -163,8 +163,8 @@ def expose(
     sedation : Sedation
     grid : Grid
     changes : sequence of float
-        Times in h from the first dose, multiples of the grid's `h`, at which parameters change. Amounts stay as they are;
-        so does the effect-site concentration.
+        Times in h from the first dose, multiples of the grid's `h`, at which parameters change. Amounts stay as they
+        are; so does the effect-site concentration.
     trace : bool
         Keep whole trajectories: for a few patients.
     cmax_windows : int, optional
@@ -237,8 +237,8 @@ def _pass(
     ends = grid.ends[:windows]
     levels = sedation.r.shape[1] if system.seen == "Ce" and sedation.surface != "bliss" else 0
     given = streams_of(system.layouts, over.par, doses, over.origin)
-    kinetics = _kinetics(system, over, n)
-    _check_rates(system, kinetics[0], grid.h)
+    rates, clarity, gain, clearance = _kinetics(system, over, n)
+    _check_rates(system, rates, grid.h)
     at = lay_out(system, len(given.drug), crowding(given, grid.h), levels)
 
     def filled(array: Array) -> Array:
@@ -248,7 +248,10 @@ def _pass(
     half_times = np.asarray(sedation.tolerance_t_half, float)
     own = (sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold)
     patients = Patients(
-        *(filled(part) for part in kinetics),
+        filled(rates),
+        filled(clarity),
+        filled(gain),
+        filled(clearance),
         filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times)])),
         np.pad(np.asarray(sedation.draw, np.int64), (0, full - n), mode="edge"),
     )
@@ -257,7 +260,12 @@ def _pass(
         **{name: filled(getattr(given, name)) for name in ("lag", "factor", "origin")},
     )
     frame = Frame(
-        grid.h, grid.stride, ends, over.starts, np.log2(sedation.r[:, :levels]), np.log(2) / np.asarray(sedation.omega, float)
+        grid.h,
+        grid.stride,
+        ends,
+        over.starts,
+        np.log2(sedation.r[:, :levels]),
+        np.log(2) / np.asarray(sedation.omega, float),
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), levels * len(ends)
     times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0

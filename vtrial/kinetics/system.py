@@ -148,8 +148,8 @@ class System:
         Parameters
         ----------
         par : mapping
-            Individual parameters (CL, Q, Q3 in L/h; V, V2, V3 in L; ka, ke0 in 1/h; MTT in h; C50 in mg/L), each broadcasting
-            to (n,).
+            Individual parameters (CL, Q, Q3 in L/h; V, V2, V3 in L; ka, ke0 in 1/h; MTT in h; C50 in mg/L), each
+            broadcasting to (n,).
         n : int
             Number of patients.
 

@@ -19,54 +19,52 @@ from vtrial.pharmacodynamics import accumulate
 type Place = tuple[int, int]
 
 
-def matrix(shape, desk, row):
+def matrix(shape, desk, row) -> Any:
     """Read the matrix whose entries begin at `row`."""
     raise NotImplementedError
 
 
-def times(shape, matrix, x):
+def times(shape, matrix, x) -> Any:
     """Product of a matrix with the states `x`."""
     raise NotImplementedError
 
 
-
-
-def fetch(shape, desk, row):
+def fetch(shape, desk, row) -> Any:
     """Read the states that lie from `row` on."""
     raise NotImplementedError
 
 
-def keep(shape, desk, row, x):
+def keep(shape, desk, row, x) -> Any:
     """Write the states from `row` on."""
     raise NotImplementedError
 
 
-def blend(shape, where, yes, no):
+def blend(shape, where, yes, no) -> Any:
     """Choose between two sets of states, lane by lane."""
     raise NotImplementedError
 
 
-def add(shape, x, factor, y):
+def add(shape, x, factor, y) -> Any:
     """States x + factor y."""
     raise NotImplementedError
 
 
-def matrix_product(shape, desk, left, right, out):
+def matrix_product(shape, desk, left, right, out) -> Any:
     """Write, from row `out` on, the product of the matrices that begin at rows `left` and `right`."""
     raise NotImplementedError
 
 
-def seen(shape, x):
+def seen(shape, x) -> tuple[Any, Any]:
     """What is seen of each drug, its last state, combined: sum and pairwise products."""
     raise NotImplementedError
 
 
-def turning(shape, desk, rates, x):
+def turning(shape, desk, rates, x) -> tuple[Any, Any]:
     """Slopes, 1/h, of the two numbers that `seen` gives, when A begins at row `rates`."""
     raise NotImplementedError
 
 
-def highest(shape, desk, bound, gain, x):
+def highest(shape, desk, bound, gain, x) -> tuple[Any, Any]:
     """What `seen` can at most give within a step that starts from `x`.
 
     See `vtrial.kinetics.ladder.bounds` for the weights that begin at row `bound`.
@@ -116,7 +114,7 @@ def _written(signature: str, *lines: str) -> Callable:
     return scope["written"]
 
 
-_inline = {"forceinline": True}
+_inline: Any = {"forceinline": True}
 
 
 @overload(matrix, jit_options=_inline)
@@ -137,9 +135,7 @@ def _times(shape, matrix, x):
 
 @overload(fetch, jit_options=_inline)
 def _fetch(shape, desk, row):
-    return _written(
-        "shape, desk, row", f"return {_tuple([f'load(desk, row + {s})' for s in range(_n_states(shape))])}"
-    )
+    return _written("shape, desk, row", f"return {_tuple([f'load(desk, row + {s})' for s in range(_n_states(shape))])}")
 
 
 @overload(keep, jit_options=_inline)

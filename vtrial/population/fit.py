@@ -127,7 +127,7 @@ def _least_squares(design: Floats, y: Floats, w: Floats) -> Floats:
 
 def weighted_quantile(x: NDArray, w: NDArray, p: Any) -> Floats:
     """Quantiles of weighted values, interpolated between the midpoints of the cumulative weights."""
-    order = np.argsort(x)
+    order = np.argsort(x, kind="stable")  # equal values in the order of their rows, on every processor
     cumulative = np.cumsum(w[order])
     return np.interp(p, (cumulative - 0.5 * w[order]) / cumulative[-1], x[order])
 
