@@ -446,6 +446,25 @@ def test_permuted_and_divided_patients_keep_their_bytes(seed, n):
         assert np.array_equal(getattr(some, field), getattr(whole, field)[..., chosen])
 
 
+def test_doses_that_crowd_in_one_step_leave_no_trace_of_the_neighbours():
+    # quick absorption, several doses within half an hour: whether such a step is searched depends on the neighbours
+    draw, n = np.random.default_rng(0), 1000
+    regimens = []
+    for _ in range(6):
+        clock = np.arange(8.0, 72, 8.0)
+        time = np.sort(np.concatenate([[0.0], *(clock + draw.uniform(0, 0.45, 8) for _ in range(3))]))
+        regimens.append((time, draw.uniform(1, 20, len(time))))
+    own = {name: value * np.exp(draw.standard_normal(n)) for name, value in (("ka", 8.0), ("ke0", 3.0))}
+    everyone = people(
+        TWO, ONE, regimens=regimens, n=n, rows=draw.integers(0, 6, n), tlag=draw.uniform(0, 0.4, n), **own
+    )
+    order = draw.permutation(n)
+    whole, _ = run(everyone, (24.0, 72.0), surface="greco", alpha=1.5)
+    shuffled, _ = run(everyone.only(order), (24.0, 72.0), surface="greco", alpha=1.5)
+    for field in ("peak", "peak_time", "cmax", "auc"):
+        assert np.array_equal(getattr(shuffled, field), getattr(whole, field)[..., order]), field
+
+
 @settings(max_examples=25, deadline=None)
 @given(lower=st.floats(0.05, 0.9), more=st.floats(1.01, 3.0))
 def test_time_at_level_falls_as_the_threshold_rises(lower, more):

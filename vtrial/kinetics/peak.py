@@ -286,13 +286,22 @@ def examine(shape, desk, at, h, deepest, k, n_event, entries, left, whom):
 
 @inlined
 def _piece(shape, desk, at, h, deepest, k, offset, until, x, left, wanted):
-    """Search from `offset` to `until` hours into the step, where nothing arrives; return the states at its end."""
+    """Search from `offset` to `until` hours into the step, where nothing arrives; return the states at its end.
+
+    They come by one way, searched or not: whether to search depends on the neighbours, and no bit of a patient may.
+    """
+    if some(wanted & (ceiling(shape, desk, at, x, left, left * load(desk, at.decay)) > load(desk, at.best))):
+        _search(shape, desk, at, h, deepest, k, offset, until, x, left, wanted)
+    part = until - offset
+    if some(wanted & (until < h)):  # on to the next dose, if there is one
+        x = carry(shape, desk, at, h, deepest, x, part)
+    return x, left * _faded(desk, at, h, deepest, part)
+
+
+@inlined
+def _search(shape, desk, at, h, deepest, k, offset, until, x, left, wanted):
+    """Raise the best value to the maximum between `offset` and `until`, eighth by eighth of the step."""
     length = h * 0.5**EIGHTH
-    if not some(wanted & (ceiling(shape, desk, at, x, left, left * load(desk, at.decay)) > load(desk, at.best))):
-        part = until - offset  # nothing to find here: on to the next dose, if there is one
-        if some(wanted & (until < h)):
-            x = carry(shape, desk, at, h, deepest, x, part)
-        return x, left * _faded(desk, at, h, deepest, part)
     rise, now = view(shape, desk, at, x, left)[1], offset
     for _ in range(2**EIGHTH + 1):
         limit = smaller(until - now, length)
@@ -312,7 +321,6 @@ def _piece(shape, desk, at, h, deepest, k, offset, until, x, left, wanted):
         _raise(desk, at, wanted & inside, value, k * h + now)
         x = blend(shape, inside, y, x)
         left, rise = select(inside, y_left, left), select(inside, slope, rise)
-    return x, left
 
 
 @inlined
