@@ -258,22 +258,21 @@ def _expose(
     par = {name: flat(name) for name in scenario.model.individual_parameters}
     grid = Grid(scenario.spec.simulation.step, scenario.windows)
     wanted = endpoint.concentration_windows(scenario.spec.endpoints, scenario.windows)
-    found = _kinetics(
-        scenario.model, cohort, (par, doses, origin, sedation, grid), {"trace": trace, "cmax_windows": wanted}
-    )
-    return found[0], origin, found[1]
+    treated = par, doses, origin, sedation, grid
+    exposure, tracks = _kinetics(scenario.model, cohort, treated, trace=trace, cmax_windows=wanted)
+    return exposure, origin, tracks
 
 
 def _kinetics(
-    model: Model, cohort: xr.Dataset, given: tuple[Any, ...], options: dict[str, Any]
+    model: Model, cohort: xr.Dataset, given: tuple[Any, ...], *, trace: bool, cmax_windows: int
 ) -> tuple[Exposure, Trace | None]:
     """Exposure by the linear kernel, or by the model's own right-hand side."""
     if model.dynamics is None:
-        return expose(System.of(model.drugs), *given, **options)
+        return expose(System.of(model.drugs), *given, trace=trace, cmax_windows=cmax_windows)
     from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear  # and scipy.integrate: few need them
 
     try:
-        return expose_nonlinear(model.dynamics, *given, **options)
+        return expose_nonlinear(model.dynamics, *given, trace=trace, cmax_windows=cmax_windows)
     except Unsolved as error:
         dims = ("stratum", "draw", "patient")
         s, d, p = np.unravel_index(error.patient, [cohort.sizes[dim] for dim in dims])

@@ -112,7 +112,7 @@ def expose_nonlinear(
     >>> round(float(found.cmax[0, 0, 0]), 6), round(float(found.auc[0, 1, 0]), 6)  # V (C0^2 / 2 + Km C0) / Vmax
     (10.0, 140.0)
     """
-    n, ends = len(origin), grid.ends // grid.stride
+    n, ends = len(origin), grid.points
     every = {name: np.broadcast_to(np.asarray(par[name], float), n) for name in dynamics.parameters}
     n_channel = len(dynamics.drugs) if sedation.surface == "bliss" else 1
     kept = _Kept.empty(

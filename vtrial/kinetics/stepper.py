@@ -54,8 +54,8 @@ class Grid:
         return self.step / self.stride
 
     @property
-    def ends(self) -> NDArray[np.int64]:
-        """Step number (of the kinetics) at which each window ends.
+    def points(self) -> NDArray[np.int64]:
+        """Step of the grid at which each window ends.
 
         Raises
         ------
@@ -65,7 +65,12 @@ class Grid:
         steps = np.asarray(self.windows) / self.step
         if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
             raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
-        return np.round(steps).astype(np.int64) * self.stride
+        return np.round(steps).astype(np.int64)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Step of the kinetics at which each window ends; raises as `points` does."""
+        return self.points * self.stride
 
 
 @dataclass(frozen=True)
@@ -337,7 +342,7 @@ def _time_together(alone: Sequence[tuple[System, Sequence[Regimens]]], over: _Se
         for level in range(len(time_at)):
             chance = level_probability(drives, r[:, level], omega)
             summed = grid.step * (np.cumsum(chance, 0) - 0.5 * (chance + chance[0]))
-            time_at[level, :, part] = summed[grid.ends // grid.stride]
+            time_at[level, :, part] = summed[grid.points]
     return time_at
 
 
