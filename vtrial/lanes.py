@@ -132,6 +132,13 @@ def pointer(typingctx, array):
     return result(array), lambda c, b, sig, args: c.make_array(sig.args[0])(c, b, args[0]).data
 
 
+@instruction
+def numbers_at(typingctx, address):
+    """Where the numbers of an array begin whose address is given: as `pointer`."""
+    kind = types.CPointer(types.float64)
+    return kind(address), lambda c, b, sig, args: b.inttoptr(args[0], c.get_value_type(kind))
+
+
 def _at(context: Any, builder: Any, sig: Any, args: Any, scale: int) -> Any:
     """Pointer to the vector at an index, which counts vectors or numbers."""
     index = context.cast(builder, args[1], sig.args[1], types.intp)

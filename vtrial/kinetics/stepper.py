@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vtrial.kinetics import modal
+from vtrial.kinetics.clock import clocks_of
 from vtrial.kinetics.desk import DEEPEST, SMALL, lay_out
 from vtrial.kinetics.scan import Frame, Kept, Patients, Table, scan
 from vtrial.kinetics.streams import Row, crowding, streams_of
@@ -236,7 +238,78 @@ class _Pass(NamedTuple):
 def _pass(
     system: System, over: _Setting, doses: Sequence[Regimens], *, windows: int | None = None, trace: bool = False
 ) -> _Pass:
-    """Run the patients once, seeing what the system shows: a drive, or a concentration."""
+    """Run the patients once, seeing what the system shows: a drive, or a concentration.
+
+    By modes where that goes; step by step for whom it does not, which depends on the patient alone.
+    """
+    if trace or len(over.starts) > 1 or not system.has_modes:
+        return _stepped(system, over, doses, windows=windows, trace=trace)
+    done, hard = _by_modes(system, over, doses, windows)
+    if len(hard):
+        rest = _stepped(system, *_some_of(over, doses, hard), windows=windows)
+        for whole, part in zip(done, rest, strict=True):
+            whole[..., hard] = part
+    return done
+
+
+def _by_modes(
+    system: System, over: _Setting, doses: Sequence[Regimens], windows: int | None
+) -> tuple[_Pass, NDArray[np.int64]]:
+    """Run the patients by modes; the numbers of those for whom that does not go."""
+    n, sedation, ends = len(over.origin), over.sedation, over.grid.windows[:windows]
+    clocks = clocks_of(doses, over.origin, ends)
+    drive = system.seen == "Ce"
+    n_level = sedation.r.shape[1] if drive and sedation.surface != "bliss" else 0
+    kinds = int(np.diff(clocks.first_kind).max())
+    at = modal.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, kinds)
+    own = [
+        [_column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
+         for name in modal.PARAMETERS]
+        for drug in system.drugs
+    ]  # fmt: skip
+    alpha = sedation.alpha if drive and sedation.surface == "greco" else 0.0
+    felt = (sedation.A, alpha, sedation.tolerance_fold) if drive else (1.0, 0.0, 1.0)
+    felt = [_column(value, n) for value in (*felt, sedation.tolerance_t_half)]
+    people = modal.People(
+        *_addresses([column for columns in own for column in columns]),
+        *_addresses(felt),
+        np.ascontiguousarray(sedation.draw, np.int64),
+        np.log2(sedation.r[:, :n_level]),
+        np.log(2) / np.asarray(sedation.omega, float),
+    )
+    shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
+    kept = modal.Kept(*(np.zeros((rows, n)) for rows in shapes), np.zeros(n, np.int64))
+    modal.run(system.modes, at, modal.table(system), people, clocks, kept)
+    return (
+        _Pass(
+            kept.peak,
+            kept.peak_time,
+            kept.auc.reshape(at.n_drug, len(ends), n),
+            kept.time_at.reshape(n_level, len(ends), n),
+            np.zeros((0, 2 * at.n_drug + 1, n)),
+        ),
+        np.flatnonzero(kept.hard),
+    )
+
+
+def _column(values: Any, n: int) -> Array:
+    """One number per patient, or one for all."""
+    values = np.ascontiguousarray(values, float)
+    return values.reshape(1) if values.ndim == 0 else np.ascontiguousarray(np.broadcast_to(values, n))
+
+
+def _addresses(columns: Sequence[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the numbers lie, and whether there is one for each patient."""
+    return (
+        np.array([column.ctypes.data for column in columns], np.int64),
+        np.array([int(len(column) > 1) for column in columns], np.int64),
+    )
+
+
+def _stepped(
+    system: System, over: _Setting, doses: Sequence[Regimens], *, windows: int | None = None, trace: bool = False
+) -> _Pass:
+    """Run the patients step by step."""
     n, grid, sedation = len(over.origin), over.grid, over.sedation
     full = -(-n // LANES) * LANES  # the last vector is filled up with copies of the last patient
     ends = grid.ends[:windows]
@@ -325,25 +398,28 @@ def _time_together(alone: Sequence[tuple[System, Sequence[Regimens]]], over: _Se
     time_at = np.zeros((sedation.r.shape[1], len(grid.windows), n))
     for begin in range(0, n, SLICE):
         part = slice(begin, min(begin + SLICE, n))
-        own = {
-            name: np.asarray(getattr(sedation, name))[part]
-            for name in ("A", "alpha", "tolerance_fold", "tolerance_t_half", "draw")
-        }
-        some = over._replace(
-            par={name: np.asarray(v)[..., part] if np.ndim(v) else v for name, v in over.par.items()},
-            origin=over.origin[part],
-            sedation=replace(sedation, **own),
-        )
-        drives = [
-            _pass(one, some, [(table, np.asarray(rows)[part]) for table, rows in given], trace=True).tracks[:, -1]
-            for one, given in alone
-        ]
-        r, omega = sedation.r[own["draw"]], sedation.omega[own["draw"]]
+        drives = [_pass(one, *_some_of(over, given, part), trace=True).tracks[:, -1] for one, given in alone]
+        r, omega = sedation.r[sedation.draw[part]], sedation.omega[sedation.draw[part]]
         for level in range(len(time_at)):
             chance = level_probability(drives, r[:, level], omega)
             summed = grid.step * (np.cumsum(chance, 0) - 0.5 * (chance + chance[0]))
             time_at[level, :, part] = summed[grid.points]
     return time_at
+
+
+def _some_of(over: _Setting, doses: Sequence[Regimens], which: Any) -> tuple[_Setting, list[Regimens]]:
+    """Some of the patients."""
+    sedation = over.sedation
+    own = {
+        name: np.asarray(getattr(sedation, name))[which]
+        for name in ("A", "alpha", "tolerance_fold", "tolerance_t_half", "draw")
+    }
+    some = over._replace(
+        par={name: np.asarray(v)[..., which] if np.ndim(v) else v for name, v in over.par.items()},
+        origin=over.origin[which],
+        sedation=replace(sedation, **own),
+    )
+    return some, [(table, np.asarray(rows)[which]) for table, rows in doses]
 
 
 def _trace(parts: Sequence[_Pass], grid: Grid) -> Trace:

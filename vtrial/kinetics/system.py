@@ -25,6 +25,9 @@ It is the type of such a tuple that the compiled code is made for.
 """
 
 
+type ModeShape = tuple[tuple[float, ...], ...]
+"""Per drug a tuple as long as it has modes; only the lengths count."""
+
 COLUMNS = 6
 """Columns of `System.table`."""
 
@@ -129,6 +132,16 @@ class System:
     def shape(self) -> Shape:
         """What the compiled code is made for."""
         return tuple(((0.0,) * at.chain, (0.0,) * at.peripheral, (0.0,) * at.tail) for at in self.layouts)
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether `vtrial.kinetics.modal` can run the drugs: by mouth with a rate ka, one or two compartments."""
+        return all(drug.absorption == "first_order" and drug.compartments < 3 for drug in self.drugs)
+
+    @property
+    def modes(self) -> ModeShape:
+        """Per drug a tuple as long as it has modes: ka, rates of disposition, ke0 where there is an effect site."""
+        return tuple((0.0,) * (at.drug.compartments + at.tail) for at in self.layouts)
 
     @property
     def table(self) -> NDArray[np.int64]:

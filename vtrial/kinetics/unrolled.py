@@ -105,13 +105,16 @@ def _tuple(parts: list[str]) -> str:
     return f"({', '.join(parts)},)"
 
 
-def _written(signature: str, *lines: str) -> Callable:
-    """Turn text into a function."""
-    scope: dict[str, Any] = {
-        "larger": larger, "load": load, "select": select, "splat": splat, "store": store, "accumulate": accumulate,
-    }  # fmt: skip
+def written(names: dict[str, Any], signature: str, *lines: str) -> Callable:
+    """Turn text into a function that knows some names."""
+    scope = dict(names)
     exec(f"def written({signature}):\n" + "".join(f"    {line}\n" for line in lines), scope)
     return scope["written"]
+
+
+_names: dict[str, Any] = {
+    "larger": larger, "load": load, "select": select, "splat": splat, "store": store, "accumulate": accumulate,
+}  # fmt: skip
 
 
 _inline: Any = {"forceinline": True}
@@ -120,7 +123,7 @@ _inline: Any = {"forceinline": True}
 @overload(matrix, jit_options=_inline)
 def _matrix(shape, desk, row):
     parts = [f"load(desk, row + {number})" for number in range(len(_entries(shape)))]
-    return _written("shape, desk, row", f"return {_tuple(parts)}")
+    return written(_names, "shape, desk, row", f"return {_tuple(parts)}")
 
 
 @overload(times, jit_options=_inline)
@@ -130,29 +133,29 @@ def _times(shape, matrix, x):
         " + ".join(f"matrix[{number}] * x[{col}]" for (r, col), number in entries.items() if r == state)
         for state in range(_n_states(shape))
     ]
-    return _written("shape, matrix, x", f"return {_tuple(sums)}")
+    return written(_names, "shape, matrix, x", f"return {_tuple(sums)}")
 
 
 @overload(fetch, jit_options=_inline)
 def _fetch(shape, desk, row):
-    return _written("shape, desk, row", f"return {_tuple([f'load(desk, row + {s})' for s in range(_n_states(shape))])}")
+    return written(_names, "shape, desk, row", f"return {_tuple([f'load(desk, row + {s})' for s in range(_n_states(shape))])}")
 
 
 @overload(keep, jit_options=_inline)
 def _keep(shape, desk, row, x):
-    return _written("shape, desk, row, x", *(f"store(desk, row + {s}, x[{s}])" for s in range(_n_states(shape))))
+    return written(_names, "shape, desk, row, x", *(f"store(desk, row + {s}, x[{s}])" for s in range(_n_states(shape))))
 
 
 @overload(blend, jit_options=_inline)
 def _blend(shape, where, yes, no):
     parts = [f"select(where, yes[{s}], no[{s}])" for s in range(_n_states(shape))]
-    return _written("shape, where, yes, no", f"return {_tuple(parts)}")
+    return written(_names, "shape, where, yes, no", f"return {_tuple(parts)}")
 
 
 @overload(add, jit_options=_inline)
 def _add(shape, x, factor, y):
     sums = [f"x[{s}] + factor * y[{s}]" for s in range(_n_states(shape))]
-    return _written("shape, x, factor, y", f"return {_tuple(sums)}")
+    return written(_names, "shape, x, factor, y", f"return {_tuple(sums)}")
 
 
 @overload(matrix_product, jit_options=_inline)
@@ -164,14 +167,14 @@ def _matrix_product(shape, desk, left, right, out):
         lines.append(f"y{number} = {' + '.join(terms)}")
     # all are computed before any is written: out may be one of the factors
     lines += [f"store(desk, out + {number}, y{number})" for number in entries.values()]
-    return _written("shape, desk, left, right, out", *lines)
+    return written(_names, "shape, desk, left, right, out", *lines)
 
 
 @overload(seen, jit_options=_inline)
 def _seen(shape, x):
     lasts = [past - 1 for _, past, _, _ in _drugs(shape)]
     lines = [f"total, product = accumulate(total, product, x[{last}])" for last in lasts[1:]]
-    return _written("shape, x", f"total, product = x[{lasts[0]}], splat(0.0)", *lines, "return total, product")
+    return written(_names, "shape, x", f"total, product = x[{lasts[0]}], splat(0.0)", *lines, "return total, product")
 
 
 @overload(turning, jit_options=_inline)
@@ -187,7 +190,7 @@ def _turning(shape, desk, rates, x):
             lines.append("total, slope, bend = u, s, splat(0.0)")
         else:
             lines += ["bend = bend + slope * u + total * s", "total, slope = total + u, slope + s"]
-    return _written("shape, desk, rates, x", *lines, "return slope, bend")
+    return written(_names, "shape, desk, rates, x", *lines, "return slope, bend")
 
 
 @overload(highest, jit_options=_inline)
@@ -201,4 +204,4 @@ def _highest(shape, desk, bound, gain, x):
             lines.append(f"u = load(desk, gain + {d}) * u")
             lines.append(f"u = x[{last}] + load(desk, bound + {last}) * larger(u - x[{last}], 0.0)")
         lines.append("total, product = accumulate(total, product, u)" if d else "total, product = u, splat(0.0)")
-    return _written("shape, desk, bound, gain, x", *lines, "return total, product")
+    return written(_names, "shape, desk, bound, gain, x", *lines, "return total, product")
