@@ -204,11 +204,13 @@ def _lay_out(clocks: Sequence[tuple[tuple[float, ...], Any]], windows: tuple[flo
     kinds: list[Kind] = []
     for stops, drugs in clocks:
         own: dict[Kind, int] = {}
-        for begin, end, dosed in zip(stops, [*stops[1:], stops[-1]], drugs, strict=True):
+        for begin, end, dosed in zip(stops, [*stops[1:], None], drugs, strict=True):
             time.append(begin)
             window.append(windows.index(begin) if begin in windows else -1)
-            quiet.append(not any(end > w - DAY and begin < w for w in windows))
-            kind.append(own.setdefault(Kind(dosed, end - begin), len(own)))
+            leg = begin if end is None else end
+            quiet.append(not any(leg > w - DAY and begin < w for w in windows))
+            # no leg follows the last stop
+            kind.append(-1 if end is None else len(kinds) + own.setdefault(Kind(dosed, end - begin), len(own)))
         kinds += own
         first_stop.append(len(time))
         first_kind.append(len(kinds))

@@ -43,7 +43,7 @@ from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
-CLOSE = 2.0**-9
+CLOSE = 2.0**-12
 """Rates whose relative difference is smaller are too close."""
 SLOWEST, FASTEST = 1e-5, 200.0
 """Rates in 1/h that are followed."""
@@ -51,7 +51,7 @@ TOO_BRISK = 6.0
 """A drug whose ka and ke0 are both above it, in 1/h, may peak before the first node after its dose."""
 LONGEST_WAIT = 0.75
 """Longest time in h to the first arrival of a leg, and between two."""
-NEAR = 1e-3
+NEAR = 2e-4
 """Newton's method has arrived when its step in h is so small: what is left is of its third power."""
 KNOWN = len(SPANS)
 PARAMETERS = ("CL", "V", "ka", "tlag", "F", "ke0", "C50", "Q", "V2")
@@ -185,11 +185,10 @@ def run(shape, at, table, people, clocks, kept):
 def _all_vectors(shape, desk, at, table, people, clocks, kept, size, n_vector):
     """Run the patients, vector by vector. All arrays are pointers."""
     for v in range(n_vector):
-        p, alike, easy = LANES * v, True, False
+        p, alike, neighbours, easy = LANES * v, True, True, False
         for i in range(1, LANES):
             alike = alike and clocks.code[p + i] == clocks.code[p]
-        # patients of one combination are in order: where the ends are seven apart, they are neighbours
-        neighbours = alike and clocks.order[p + LANES - 1] == clocks.order[p] + LANES - 1
+            neighbours = neighbours and clocks.order[p + i] == clocks.order[p] + i
         hard = _sit_down(desk, at, table, people, clocks, neighbours, p)
         hard = _lay_steps(desk, at, clocks, clocks.clock[v], hard)
         _settle(desk, at, people, clocks, p)

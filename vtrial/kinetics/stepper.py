@@ -193,7 +193,7 @@ def expose(
     others, nor on their order.
     """
     n, wanted = len(origin), len(grid.windows) if cmax_windows is None else cmax_windows
-    over = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes))
+    over, _ = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes)), grid.ends
     cmax = np.zeros((len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
         cmax[d, :wanted] = _pass(System.of([drug], seen="conc"), over, doses[d : d + 1], windows=wanted).peak
