@@ -177,6 +177,36 @@ store_to = _writer(1, "Write eight neighbours.")
 
 
 @instruction
+def replace(typingctx, numbers, index, where, value):
+    """Write a row of a table for the patients `where`; the others keep theirs."""
+
+    def emit(context, builder, sig, args):
+        place = _at(context, builder, sig, args, LANES)
+        new = _lift(context, builder, args[3], sig.args[3])
+        chosen = builder.select(args[2], new, builder.load(place, align=8))
+        # the sum keeps the compiler from a masked store, which takes some processors twenty times as long
+        builder.store(builder.fadd(chosen, _all(_DOUBLES, 0.0)), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(numbers, index, where, value), emit
+
+
+@instruction
+def prefetch(typingctx, numbers, index):
+    """Have the numbers from `index` on brought near: they are wanted soon."""
+
+    def emit(context, builder, sig, args):
+        word, text = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [text, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.gep(args[0], [context.cast(builder, args[1], sig.args[1], types.intp)])
+        builder.call(function, [builder.bitcast(place, text), *(ir.Constant(word, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(numbers, index), emit
+
+
+@instruction
 def splat(typingctx, number):
     """A number in all lanes."""
     return vec(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0])

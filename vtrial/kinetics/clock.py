@@ -21,15 +21,14 @@ type Index = NDArray[np.int64]
 type Given = tuple[bytes, bytes]
 """Times and amounts of a regimen."""
 
-SPANS = (1 / 8, 1 / 4, 3 / 8, 3 / 4, 1.0, 2.0)
-"""Lengths in h of the steps between the nodes of a leg."""
+SPANS = (1 / 8, 3 / 8, 3 / 4, 1.0, 2.0)
+"""Lengths in h of steps: between the nodes of a leg, and those whose powers give the factors of a whole one."""
+_EIGHTH, _EARLY, _LATER, _HOUR, _HOURS = range(len(SPANS))
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
-LOOK, MIDDLE, END = 0, 1, 2
-"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes."""
-_EARLY = ((0, LOOK), (1, LOOK), (2, MIDDLE), (3, END))  # at 1/8, 3/8, 3/4 and 3/2 h, as (step, what for)
-_HOURLY, _HOURS = ((4, MIDDLE), (4, END)), 3  # three times, to 7.5 h
-_TWO_HOURLY = ((5, MIDDLE), (5, END))
+LOOK, MIDDLE, END, BETWEEN = 0, 1, 2, 3
+"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; end of
+a step between arrivals, which the trapezoid rule takes."""
 DAY = 24.0
 
 
@@ -39,18 +38,31 @@ class Kind(NamedTuple):
     drugs: tuple[bool, ...]
     gap: float
 
+    def nodes(self, *, timed: bool) -> tuple[list[tuple[int, int]], float, int]:
+        """Nodes of known steps, as (step, what for); the hours from the last arrival that they cover; and the number of
+        equal steps to the end of the leg, 0 for a single one."""
+        room = self.gap - LONGEST_LAG
+        if room < 1.5:
+            return [], 0.0, 4
+        nodes, covered = [(_EARLY, LOOK), (_EARLY, MIDDLE), (_LATER, END)], 1.5
+        while covered + 2.0 <= room and covered < (7.5 if timed else 3.5):
+            nodes, covered = [*nodes, (_HOUR, MIDDLE), (_HOUR, END)], covered + 2.0
+        while covered + 4.0 <= room:
+            nodes, covered = [*nodes, (_HOURS, MIDDLE), (_HOURS, END)], covered + 4.0
+        if timed:
+            return nodes, covered, 2
+        for step in (_HOURS, _HOUR):
+            if covered + SPANS[step] <= room:
+                nodes, covered = [*nodes, (step, LOOK)], covered + SPANS[step]
+        return nodes, covered, 0
+
     @property
-    def nodes(self) -> tuple[list[tuple[int, int]], float]:
-        """Nodes of known steps, as (step, what for), and the hours from the last arrival that they cover."""
-        room, nodes, covered = self.gap - LONGEST_LAG, list[tuple[int, int]](), 0.0
-        if room >= 1.5:
-            nodes, covered = list(_EARLY), 1.5
-        for _ in range(_HOURS):
-            if nodes and covered + 2.0 <= room:
-                nodes, covered = [*nodes, *_HOURLY], covered + 2.0
-        while nodes and covered + 4.0 <= room:
-            nodes, covered = [*nodes, *_TWO_HOURLY], covered + 4.0
-        return nodes, covered
+    def power(self) -> tuple[int, int]:
+        """Step, and how many of it the leg is long; 0 where it is no whole number of them."""
+        for step in (_HOUR, _EIGHTH):
+            if self.gap % SPANS[step] == 0:
+                return step, int(self.gap / SPANS[step])
+        return _EIGHTH, 0
 
 
 class Schedule(NamedTuple):
@@ -92,11 +104,12 @@ class Clocks(NamedTuple):
     """All clocks of some patients, for the compiled loop.
 
     Patients: `order` (item), who stands where, each clock's patients together and filled up to whole vectors;
-    `code` (item), which combination of regimens; `clock` (vector). Clocks: `first_stop` and `first_kind` (clock + 1).
-    Stops: `time`, `kind` of the leg that follows, `window` that ends there or -1, `quiet`, whether the leg lies outside
-    the last 24 h of every window. Kinds: `dosed` (kind, drug), `gap` and `covered` in h, `parts` into which what
-    is not covered is divided, `first_node` (kind + 1); nodes: `step`, `role`. Combinations: `first_amount` in `amount`,
-    (stop, drug) of each, `rises`, `ordered`.
+    `code` (item), which combination of regimens; `clock` (vector). Clocks: `first_stop`, `first_kind`, `first_set` and
+    `first_rest` (clock + 1). Stops: `time`, `kind` of the leg that follows, `window` that ends there or -1, `quiet`,
+    whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `power` of `base`, its `group`, the
+    set of drugs dosed, `rest`, and `first_node` (kind + 1). Nodes: `step`, `role`. Sets: `dosed` (set, drug). Rests, what
+    the nodes leave of a leg: `whose`, its set; `left` in h, divided into `parts` steps. Combinations: `first_amount` in
+    `amount`, (stop, drug) of each, `rises`, `ordered`.
     """
 
     order: Index
@@ -104,24 +117,33 @@ class Clocks(NamedTuple):
     clock: Index
     first_stop: Index
     first_kind: Index
+    first_set: Index
+    first_rest: Index
     time: Array
     kind: Index
     window: Index
     quiet: Index
-    dosed: Index
     gap: Array
-    covered: Array
-    parts: Index
+    base: Index
+    power: Index
+    group: Index
+    rest: Index
     first_node: Index
     step: Index
     role: Index
+    dosed: Index
+    whose: Index
+    left: Array
+    parts: Index
     first_amount: Index
     amount: Array
     rises: Index
     ordered: Index
 
 
-def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...]) -> Clocks:
+def clocks_of(
+    doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...], *, timed: bool
+) -> Clocks:
     """Sort patients by clock.
 
     Parameters
@@ -132,6 +154,8 @@ def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows
         Time in h of each patient's first dose of any drug.
     windows : tuple of float
         Ends of the windows in h from there.
+    timed : bool
+        Whether time at level is wanted: the nodes are then laid for Simpson's rule.
     """
     code, combinations = _combinations(doses, origin)
     texts = [[(_bytes(row[0]), _bytes(row[1])) for row in table] for table, _ in doses]
@@ -147,7 +171,7 @@ def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows
         order,
         code[order],
         of_vector,
-        *_lay_out(list(clocks), windows),
+        *_lay_out(tuple(clocks), windows, timed=timed),
         np.cumsum(sizes)[:-1],
         np.concatenate([s.amount.ravel() for s in schedules]),
         np.array([s.rises for s in schedules], np.int64),
@@ -164,6 +188,8 @@ def _combinations(
 ) -> tuple[Index, list[tuple[tuple[int, ...], float]]]:
     """Number the combinations of regimens and first time that occur: each patient's number, and what they are."""
     code, sizes = np.zeros(len(origin), np.int64), [len(table) for table, _ in doses]
+    if sizes == [1] * len(sizes) and (origin == origin[0]).all():
+        return code, [((0,) * len(sizes), float(origin[0]))]
     for (_, rows), size in zip(doses, sizes, strict=True):
         code = code * size + rows
     starts = np.full(int(np.prod(sizes)), np.nan)
@@ -183,12 +209,12 @@ def _combinations(
 def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:
     """Patients in the order of clocks and combinations, whole vectors each; and the clock of each vector."""
     if len(clock) == 1:
-        order, mine = np.arange(len(code)), np.array([len(code)])
-    else:
-        place = np.empty(len(clock), np.uint16 if len(clock) < 2**16 else np.int64)
-        place[np.argsort(clock, kind="stable")] = np.arange(len(clock))
-        order = np.argsort(place[code], kind="stable")
-        mine = np.bincount(clock[code], minlength=n_clock)
+        vectors = -(-len(code) // LANES)
+        return np.minimum(np.arange(LANES * vectors), len(code) - 1), np.zeros(vectors, np.int64)
+    place = np.empty(len(clock), np.uint16 if len(clock) < 2**16 else np.int64)
+    place[np.argsort(clock, kind="stable")] = np.arange(len(clock))
+    order = np.argsort(place[code], kind="stable")
+    mine = np.bincount(clock[code], minlength=n_clock)
     vectors = -(-mine // LANES)
     ends = np.cumsum(mine)
     room = np.arange(LANES * vectors.sum()) - np.repeat(LANES * (np.cumsum(vectors) - vectors), LANES * vectors)
@@ -197,35 +223,43 @@ def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:
     return order[np.minimum(first + room, last)], np.repeat(np.arange(n_clock), vectors)
 
 
-def _lay_out(clocks: Sequence[tuple[tuple[float, ...], Any]], windows: tuple[float, ...]) -> tuple[Any, ...]:
-    """Stops, kinds and nodes of all clocks, one after the other."""
-    first_stop, first_kind, first_node = [0], [0], [0]
-    time, kind, window, quiet, nodes = list[float](), list[int](), list[int](), list[int](), list[tuple[int, int]]()
-    kinds: list[Kind] = []
-    for stops, drugs in clocks:
+@lru_cache(maxsize=64)
+def _lay_out(
+    clocks: tuple[tuple[tuple[float, ...], Any], ...], windows: tuple[float, ...], *, timed: bool
+) -> tuple[Any, ...]:
+    """Stops, kinds, nodes, sets and rests of all clocks, one after the other."""
+    firsts: list[tuple[int, ...]] = [(0, 0, 0, 0)]
+    stops, kinds, nodes, sets = list[Any](), list[Any](), [(0, 0)], list[Any]()
+    rests, first_node = list[Any](), [1]
+    for times, drugs in clocks:
         own: dict[Kind, int] = {}
-        for begin, end, dosed in zip(stops, [*stops[1:], None], drugs, strict=True):
-            time.append(begin)
-            window.append(windows.index(begin) if begin in windows else -1)
+        groups: dict[Any, int] = {}
+        leavings: dict[Any, int] = {}
+        for begin, end, dosed in zip(times, [*times[1:], None], drugs, strict=True):
             leg = begin if end is None else end
-            quiet.append(not any(leg > w - DAY and begin < w for w in windows))
-            # no leg follows the last stop
-            kind.append(-1 if end is None else len(kinds) + own.setdefault(Kind(dosed, end - begin), len(own)))
-        kinds += own
-        first_stop.append(len(time))
-        first_kind.append(len(kinds))
-    for of_kind in kinds:
-        nodes += of_kind.nodes[0]
-        first_node.append(len(nodes))
-    parts = [2 if of_kind.nodes[0] else 4 for of_kind in kinds]
+            quiet = not any(leg > w - DAY and begin < w for w in windows)
+            kind = -1 if end is None else len(kinds) + own.setdefault(Kind(dosed, end - begin), len(own))
+            stops.append((begin, kind, windows.index(begin) if begin in windows else -1, quiet))
+        for kind in own:
+            mine, covered, parts = kind.nodes(timed=timed)
+            nodes += mine
+            first_node.append(len(nodes))
+            group = len(sets) + groups.setdefault(kind.drugs, len(groups))
+            rest = (group, kind.gap - covered, parts)
+            kinds.append((kind.gap, *kind.power, group, len(rests) + leavings.setdefault(rest, len(leavings))))
+        sets += groups
+        rests += leavings
+        firsts.append((len(stops), len(kinds), len(sets), len(rests)))
     return (
-        *(np.array(part, np.int64) for part in (first_stop, first_kind)),
-        np.array(time),
-        *(np.array(part, np.int64) for part in (kind, window, quiet)),
-        np.array([of_kind.drugs for of_kind in kinds], np.int64),
-        np.array([of_kind.gap for of_kind in kinds]),
-        np.array([of_kind.nodes[1] for of_kind in kinds]),
-        np.array(parts, np.int64),
+        *(np.array(part, np.int64) for part in zip(*firsts, strict=True)),
+        *_columns(stops, float, int, int, int),
+        *_columns(kinds, float, int, int, int, int),
         np.array(first_node, np.int64),
-        *np.array(nodes or [(0, 0)], np.int64).T.copy(),
+        *_columns(nodes, int, int),
+        np.array(sets, np.int64),
+        *_columns(rests, int, float, int),
     )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], *kinds: type) -> list[NDArray[Any]]:
+    return [np.array(part, kind) for part, kind in zip(zip(*rows, strict=True), kinds, strict=True)]

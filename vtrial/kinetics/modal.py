@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import END, LONGEST_LAG, MIDDLE, SPANS, Clocks
+from vtrial.kinetics.clock import BETWEEN, END, LONGEST_LAG, MIDDLE, SPANS, Clocks
 from vtrial.kinetics.dwell import LEAST, chance
 from vtrial.kinetics.functions import exponential, log2
-from vtrial.kinetics.modes import curvature, dosed, faded, read, sight, start, weighed, write
+from vtrial.kinetics.modes import carried, curvature, dosed, faded, keep, read, sight, start, weighed, write
 from vtrial.kinetics.system import System
 from vtrial.lanes import (
     LANES,
@@ -31,6 +31,8 @@ from vtrial.lanes import (
     load_from,
     numbers_at,
     pointer,
+    prefetch,
+    replace,
     root,
     select,
     smaller,
@@ -43,16 +45,20 @@ from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
-CLOSE = 2.0**-12
-"""Rates whose relative difference is smaller are too close."""
+HEAVIEST = 2.0**20
+"""Largest weight, over that of a bolus into the plasma, that is trusted: near ties of rates make weights that cancel,
+and the digits that are lost, 2e-10 at most, are the logarithm of it."""
 SLOWEST, FASTEST = 1e-5, 200.0
 """Rates in 1/h that are followed."""
-TOO_BRISK = 6.0
-"""A drug whose ka and ke0 are both above it, in 1/h, may peak before the first node after its dose."""
+TOO_BRISK = 8 / 3
+"""Where two of ka, the fastest rate of disposition and ke0 are above it, in 1/h, the effect site may peak before the
+first node after a dose, at 3/8 h."""
 LONGEST_WAIT = 0.75
 """Longest time in h to the first arrival of a leg, and between two."""
 NEAR = 2e-4
 """Newton's method has arrived when its step in h is so small: what is left is of its third power."""
+LITTLE = 1 / 64
+"""Rate times hours up to which five terms give the exponential to 2e-14."""
 KNOWN = len(SPANS)
 PARAMETERS = ("CL", "V", "ka", "tlag", "F", "ke0", "C50", "Q", "V2")
 """Individual parameters of a drug, in the order of `People.address`."""
@@ -63,8 +69,10 @@ class Desk(NamedTuple):
     """First row of each part of what the loop holds of eight patients (see `vtrial.kinetics.desk`).
 
     `rate`, `weight`, `fall`, `bow`, `area`: of each mode its rate (and that of tolerance), weights of what is seen, of
-    its slope and curvature, and of the area under the concentration. `steps`: of each step the factors of the modes and
-    its span in h; `back_step`, factors of one more. `rank`: of each kind of leg and drug, its place among the arrivals. `own`: parameters of a drug.
+    its slope and curvature, and of the area under the concentration. `own`: parameters of a drug. `rank`, `last`: of each set of doses the place of each
+    drug among the arrivals, and the time of the last. `ahead`: growth of the modes over a lag. `steps`: of each step the
+    factors of the modes and its span in h; `legs`: of each kind of leg the factors of the modes, and of doses from their
+    arrival on; `move`: factors of one more step. `end`: states at the end of a leg.
     `given`, `now`: amounts times F at a stop, and of one arrival. `slot`, `span`, `back`, `at_time`, `noted`: states
     behind a maximum, length of its bracket, guess of how far back it is, time, and whether there is one. `best`, `when`,
     `bar`: highest value, its time, and what a maximum of this leg must exceed. `came` (drug): amount so far.
@@ -85,8 +93,12 @@ class Desk(NamedTuple):
     fold: int
     own: int
     rank: int
+    last: int
+    ahead: int
     steps: int
-    back_step: int
+    legs: int
+    move: int
+    end: int
     given: int
     now: int
     slot: int
@@ -106,11 +118,14 @@ class Desk(NamedTuple):
     rows: int
 
 
-def lay_out(n_drug: int, n_mode: int, n_level: int, n_kind: int) -> Desk:
-    """Give every part its rows, for so many kinds of leg of one clock."""
+def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
+    """Give every part its rows: for the clock with most kinds of leg, sets of doses, and rests."""
+    firsts = (clocks.first_kind, clocks.first_set, clocks.first_rest)
+    n_kind, n_set, n_rest = (int(np.diff(first).max()) for first in firsts)
     sizes = (
         n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, n_drug, 1, 1, 1, len(PARAMETERS),
-        n_kind * n_drug, (KNOWN + n_kind * (n_drug + 2)) * (n_mode + 2), n_mode + 1, n_drug, n_drug,
+        n_set * n_drug, n_set, n_mode, (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2), n_kind * (2 * n_mode + 1),
+        n_mode + 1, n_mode + 1, n_drug, n_drug,
         n_mode + 1, 1, 1, 1, 1, 1, 1, 1, n_drug, *[n_level] * 5,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
@@ -169,10 +184,12 @@ def run(shape, at, table, people, clocks, kept):
         ),
         Clocks(
             pointer(clocks.order), pointer(clocks.code), pointer(clocks.clock), pointer(clocks.first_stop),
-            pointer(clocks.first_kind), pointer(clocks.time), pointer(clocks.kind), pointer(clocks.window),
-            pointer(clocks.quiet), pointer(clocks.dosed), pointer(clocks.gap), pointer(clocks.covered),
-            pointer(clocks.parts), pointer(clocks.first_node), pointer(clocks.step), pointer(clocks.role),
-            pointer(clocks.first_amount), pointer(clocks.amount), pointer(clocks.rises), pointer(clocks.ordered),
+            pointer(clocks.first_kind), pointer(clocks.first_set), pointer(clocks.first_rest), pointer(clocks.time),
+            pointer(clocks.kind), pointer(clocks.window), pointer(clocks.quiet), pointer(clocks.gap),
+            pointer(clocks.base), pointer(clocks.power), pointer(clocks.group), pointer(clocks.rest),
+            pointer(clocks.first_node), pointer(clocks.step), pointer(clocks.role), pointer(clocks.dosed),
+            pointer(clocks.whose), pointer(clocks.left), pointer(clocks.parts), pointer(clocks.first_amount),
+            pointer(clocks.amount), pointer(clocks.rises), pointer(clocks.ordered),
         ),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.hard)
@@ -190,7 +207,7 @@ def _all_vectors(shape, desk, at, table, people, clocks, kept, size, n_vector):
             alike = alike and clocks.code[p + i] == clocks.code[p]
             neighbours = neighbours and clocks.order[p + i] == clocks.order[p] + i
         hard = _sit_down(desk, at, table, people, clocks, neighbours, p)
-        hard = _lay_steps(desk, at, clocks, clocks.clock[v], hard)
+        hard = _lay_steps(desk, at, table, clocks, clocks.clock[v], hard)
         _settle(desk, at, people, clocks, p)
         store(desk, at.now, hard)
         for i in range(LANES):
@@ -207,12 +224,13 @@ def _gather(desk, row, address, stride, clocks, neighbours, p):
     numbers = numbers_at(address)
     if neighbours and stride == 1:
         store(desk, row, load_from(numbers, clocks.order[p]))
+        prefetch(numbers, clocks.order[p] + 2 * LANES)
     else:
         for i in range(LANES):
             desk[LANES * row + i] = numbers[clocks.order[p + i] * stride]
 
 
-@compiled
+@inlined
 def _sit_down(desk, at, table, people, clocks, neighbours, p):
     """Work out rates and weights; return who is hard, as rows 0 or 1."""
     hard = splat(0.0)
@@ -267,10 +285,13 @@ def _weigh(desk, at, first, last, effect, hard):
     """Weights of what is seen, of slope, curvature and area; who of the patients is hard."""
     for m in range(first, last):
         store(desk, at.area + m, load(desk, at.weight + m) / load(desk, at.rate + m))
-    past = last
+    past, bolus = last, 1.0 / load(desk, at.own + V)
     if effect:
-        ke0, per_C50, rest = load(desk, at.own + KE0), 1.0 / load(desk, at.own + C50), splat(0.0)
-        hard = select(smaller(ke0, load(desk, at.rate + first)) > TOO_BRISK, 1.0, hard)
+        ka, fastest, ke0 = load(desk, at.rate + first), load(desk, at.rate + first + 1), load(desk, at.own + KE0)
+        second = larger(larger(smaller(ka, fastest), smaller(ka, ke0)), smaller(fastest, ke0))
+        hard = select(second > TOO_BRISK, 1.0, hard)
+        per_C50, rest = 1.0 / load(desk, at.own + C50), splat(0.0)
+        bolus = bolus * per_C50
         for m in range(first, last):
             seen = load(desk, at.weight + m) * (ke0 / (ke0 - load(desk, at.rate + m))) * per_C50
             store(desk, at.weight + m, seen)
@@ -283,51 +304,92 @@ def _weigh(desk, at, first, last, effect, hard):
         rate, seen = load(desk, at.rate + m), load(desk, at.weight + m)
         store(desk, at.fall + m, 0.0 - rate * seen)
         store(desk, at.bow + m, rate * rate * seen)
-        fine = (rate >= SLOWEST) & (rate <= FASTEST) & (seen * seen < np.inf)  # not a number is none of these
-        hard = select(fine, hard, 1.0)
-        for other in range(first, m):
-            if m != first + 2 or other != first + 1 or last != first + 3:  # alpha and beta may be close
-                high, low = larger(rate, load(desk, at.rate + other)), smaller(rate, load(desk, at.rate + other))
-                hard = select(high - low >= CLOSE * high, hard, 1.0)
+        trusted = larger(seen, 0.0 - seen) <= HEAVIEST * bolus
+        # what is not a number is none of these
+        hard = select((rate >= SLOWEST) & (rate <= FASTEST) & trusted, hard, 1.0)
     return hard
 
 
-@compiled
-def _lay_steps(desk, at, clocks, clock, hard):
-    """Factors of all steps of a clock; return who is hard, those with lags too long included."""
+@inlined
+def _lay_steps(desk, at, table, clocks, clock, hard):
+    """Factors of all steps and legs of a clock; return who is hard, those with lags too long included."""
     size, eighth = at.n_mode + 2, splat(SPANS[0])
     for m in range(at.n_mode + 1):
         e = exponential(0.0 - load(desk, at.rate + m) * eighth)
         e2 = e * e
-        e3 = e2 * e
-        e4 = e2 * e2
-        e6, e8 = e3 * e3, e4 * e4
-        for step, factor in enumerate((e, e2, e3, e6, e8, e8 * e8)):
+        e3, e4 = e2 * e, e2 * e2
+        e8 = e4 * e4
+        for step, factor in enumerate((e, e3, e3 * e3, e8, e8 * e8)):
             store(desk, at.steps + step * size + m, factor)
     for step in range(KNOWN):
         store(desk, at.steps + step * size + size - 1, splat(SPANS[step]))
-    for kind in range(clocks.first_kind[clock], clocks.first_kind[clock + 1]):
-        mine = kind - clocks.first_kind[clock]
-        step = KNOWN + mine * (at.n_drug + 2)
-        _rank(desk, at, clocks, kind, mine)
-        reached, n_arrival = splat(0.0), 0
-        for d in range(at.n_drug):
-            n_arrival += clocks.dosed[kind * at.n_drug + d]
-        for j in range(n_arrival):
-            arrives = splat(0.0)
-            for d in range(at.n_drug):
-                rank = load(desk, at.rank + mine * at.n_drug + d)
-                arrives = select(rank == float(j), load(desk, at.lag + d), arrives)
-            hard = select(arrives - reached <= LONGEST_WAIT, hard, 1.0)
-            _lay_step(desk, at, step + j, arrives - reached)
-            reached = arrives
-        hard = select((reached <= LONGEST_LAG) & (reached >= 0.0), hard, 1.0)
-        length = clocks.gap[kind] - reached
-        rest = length - clocks.covered[kind]
-        hard = select(rest >= 0.0, hard, 1.0)
-        _lay_step(desk, at, step + at.n_drug, rest * (1.0 / clocks.parts[kind]))
-        _lay_step(desk, at, step + at.n_drug + 1, length)
+    first_set, step = clocks.first_set[clock], KNOWN
+    for group in range(first_set, clocks.first_set[clock + 1]):
+        hard = _lay_waits(desk, at, clocks, group, group - first_set, step, hard)
+        step += at.n_drug
+    for rest in range(clocks.first_rest[clock], clocks.first_rest[clock + 1]):
+        last = load(desk, at.last + clocks.whose[rest] - first_set)
+        hard = select(last <= clocks.left[rest], hard, 1.0)
+        if clocks.parts[rest] > 0:
+            _lay_step(desk, at, step, (clocks.left[rest] - last) * (1.0 / clocks.parts[rest]))
+        else:
+            store(desk, at.steps + step * size + size - 1, clocks.left[rest] - last)
+        step += 1
+    _lay_legs(desk, at, table, clocks, clock)
     return hard
+
+
+@inlined
+def _lay_waits(desk, at, clocks, group, mine, step, hard):
+    """Steps to the first arrival of a set of doses, and between its arrivals; return who is hard."""
+    _rank(desk, at, clocks, group, mine)
+    reached, n_arrival = splat(0.0), 0
+    for d in range(at.n_drug):
+        n_arrival += clocks.dosed[group * at.n_drug + d]
+    for j in range(n_arrival):
+        arrives = splat(0.0)
+        for d in range(at.n_drug):
+            rank = load(desk, at.rank + mine * at.n_drug + d)
+            arrives = select(rank == float(j), load(desk, at.lag + d), arrives)
+        hard = select(arrives - reached <= LONGEST_WAIT, hard, 1.0)
+        _lay_step(desk, at, step + j, arrives - reached)
+        reached = arrives
+    store(desk, at.last + mine, reached)
+    return select((reached <= LONGEST_LAG) & (reached >= 0.0), hard, 1.0)
+
+
+@inlined
+def _lay_legs(desk, at, table, clocks, clock):
+    """Factors over whole legs, of the modes, and of the doses from their arrival on."""
+    size, first_kind = at.n_mode + 2, clocks.first_kind[clock]
+    for d in range(at.n_drug):
+        lag = load(desk, at.lag + d)
+        for m in range(table[3 * d], _past(table, d)):
+            if some(lag > 0.0):  # rates and lags are bounded: who exceeds them is hard
+                store(desk, at.ahead + m, exponential(smaller(load(desk, at.rate + m) * lag, 700.0)))
+            else:
+                store(desk, at.ahead + m, splat(1.0))
+    for kind in range(first_kind, clocks.first_kind[clock + 1]):
+        row = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
+        for m in range(at.n_mode + 1):
+            factor, n = load(desk, at.steps + clocks.base[kind] * size + m), clocks.power[kind]
+            if n == 0:
+                factor = exponential(0.0 - load(desk, at.rate + m) * clocks.gap[kind])
+            else:
+                power, factor = factor, splat(1.0)
+                while n > 0:
+                    if n & 1:
+                        factor = factor * power
+                    power, n = power * power, n >> 1
+            store(desk, row + m, factor)
+            if m < at.n_mode:
+                store(desk, row + at.n_mode + 1 + m, factor * load(desk, at.ahead + m))
+
+
+@inlined
+def _past(table, d):
+    """One past the last mode of a drug."""
+    return table[3 * d] + table[3 * d + 1] + 1 + table[3 * d + 2]
 
 
 @inlined
@@ -344,14 +406,14 @@ def _lay_step(desk, at, step, span):
 
 
 @inlined
-def _rank(desk, at, clocks, kind, mine):
-    """Place of each drug among the arrivals of a leg, -1 for those not given."""
+def _rank(desk, at, clocks, group, mine):
+    """Place of each drug among the arrivals of a set, -1 for those not given."""
     for d in range(at.n_drug):
         place = splat(-1.0)
-        if clocks.dosed[kind * at.n_drug + d] == 1:
+        if clocks.dosed[group * at.n_drug + d] == 1:
             place, lag = splat(0.0), load(desk, at.lag + d)
             for other in range(at.n_drug):
-                if other != d and clocks.dosed[kind * at.n_drug + other] == 1:
+                if other != d and clocks.dosed[group * at.n_drug + other] == 1:
                     theirs = load(desk, at.lag + other)
                     sooner = (theirs <= lag) if other < d else (theirs < lag)
                     place = select(sooner, place + 1.0, place)
@@ -372,60 +434,62 @@ def _settle(desk, at, people, clocks, p):
         store(desk, row, splat(0.0))
 
 
-@compiled
+@inlined
 def _run(shape, desk, at, table, clocks, kept, size, v, alike):
     """The patients of a vector, from the first dose to the end of the last window."""
     clock, p = clocks.clock[v], LANES * v
-    stop, last = clocks.first_stop[clock], clocks.first_stop[clock + 1] - 1
-    first_kind, size_step = clocks.first_kind[clock], at.n_mode + 2
-    alpha, fold, fading = load(desk, at.alpha), load(desk, at.fold), load(desk, at.rate + at.n_mode)
-    steady = _steady(desk, at, clocks, p)
-    z = start(shape, splat(1.0), splat(0.0))
-    U, tol, rise, first = splat(0.0), splat(1.0), splat(0.0), stop
+    first, last = clocks.first_stop[clock], clocks.first_stop[clock + 1] - 1
+    first_kind, steady = clocks.first_kind[clock], _steady(desk, at, clocks, p)
+    z, stop = start(shape, splat(1.0), splat(0.0)), first
     while True:
-        now = splat(clocks.time[stop])
         if clocks.window[stop] >= 0:
-            _close(shape, desk, at, table, clocks, kept, size, clocks.window[stop], z, now, p)
+            _close(shape, desk, at, table, clocks, kept, size, clocks.window[stop], z, clocks.time[stop], p)
         if stop == last:
             break
         kind = clocks.kind[stop]
-        step = KNOWN + (kind - first_kind) * (at.n_drug + 2)
-        n_arrival = _take(desk, at, clocks, stop - first, kind, p, alike)
+        _take(desk, at, clocks, stop - first, kind, p, alike)
+        leg = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
+        end = carried(shape, desk, at.given, leg, leg + at.n_mode + 1, z)
         wanted = splat(1.0) if clocks.quiet[stop] == 0 else 1.0 - steady
-        look = at.n_level > 0 or some(wanted > 0.0)
-        U, tol, rise = _see(shape, desk, at, z, alpha, fold, fading)
-        for j in range(n_arrival):
-            row = at.steps + (step + j) * size_step
-            span = load(desk, row + size_step - 1)
-            waits = some(span > 0.0)
-            if waits:
-                z, now = faded(shape, desk, row, z), now + span
-                if look:
-                    U, tol, rise = _visit(
-                        shape, desk, at, z, alpha, fold, fading, U, tol, rise, span, now, wanted, END + 1
-                    )
-            z = dosed(shape, desk, at.now if _arriving(desk, at, kind - first_kind, j) else at.given, z)
-            if look:
-                U, tol, rise = _see(shape, desk, at, z, alpha, fold, fading)
-        row = at.steps + (step + at.n_drug + 1) * size_step
-        if look:
-            y = z
-            node, end = clocks.first_node[kind], clocks.first_node[kind + 1]
-            past = end + clocks.parts[kind]
-            while node < past:
-                if node < end:
-                    rung, role = at.steps + clocks.step[node] * size_step, clocks.role[node]
-                else:
-                    rung, role = at.steps + (step + at.n_drug) * size_step, (node - end) % 2 + MIDDLE
-                span = load(desk, rung + size_step - 1)
-                y, now = faded(shape, desk, rung, y), now + span
-                U, tol, rise = _visit(shape, desk, at, y, alpha, fold, fading, U, tol, rise, span, now, wanted, role)
-                node += 1
-            if some(load(desk, at.noted) > 0.0):
-                _climb(shape, desk, at)
-            store(desk, at.bar, load(desk, at.best))
-        z = faded(shape, desk, row, z)
+        if at.n_level > 0 or some(wanted > 0.0):
+            keep(shape, desk, at.end, end)
+            _look(shape, desk, at, clocks, clock, kind, z, splat(clocks.time[stop]), wanted)
+        z = end
         stop += 1
+
+
+@inlined
+def _look(shape, desk, at, clocks, clock, kind, z, now, wanted):
+    """Go through the nodes of a leg, and search the maxima between them."""
+    size, group, rest = at.n_mode + 2, clocks.group[kind], clocks.rest[kind]
+    mine, n_set = group - clocks.first_set[clock], clocks.first_set[clock + 1] - clocks.first_set[clock]
+    n_arrival = 0
+    for d in range(at.n_drug):
+        n_arrival += clocks.dosed[group * at.n_drug + d]
+    here = _see(shape, desk, at, z)
+    for j in range(n_arrival):
+        rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
+        span = load(desk, rung + size - 1)
+        if some(span > 0.0):
+            z, now = faded(shape, desk, rung, z), now + span
+            _visit(shape, desk, at, z, here, span, now, wanted, BETWEEN)
+        _arriving(desk, at, mine, j)
+        z = dosed(shape, desk, at.now, z)
+        here = _see(shape, desk, at, z)
+    own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
+    node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
+    end = past + max(1, clocks.parts[rest])
+    while node < end:
+        rung, role = own, END if (end - node) % 2 == 1 else MIDDLE
+        if node < past:
+            rung, role = at.steps + clocks.step[node] * size, clocks.role[node]
+        span = load(desk, rung + size - 1)
+        z, now = read(shape, desk, at.end) if node == end - 1 else faded(shape, desk, rung, z), now + span
+        here = _visit(shape, desk, at, z, here, span, now, wanted, role)
+        node += 1
+    if some(load(desk, at.noted) > 0.0):
+        _climb(shape, desk, at)
+    store(desk, at.bar, load(desk, at.best))
 
 
 @inlined
@@ -442,11 +506,10 @@ def _steady(desk, at, clocks, p):
 
 @inlined
 def _take(desk, at, clocks, stop, kind, p, alike):
-    """Put the doses of a stop on the desk; return how many drugs have one."""
-    n_arrival, first = 0, clocks.first_amount[clocks.code[p]] + stop * at.n_drug
+    """Put the doses of a stop on the desk."""
+    group, first = clocks.group[kind], clocks.first_amount[clocks.code[p]] + stop * at.n_drug
     for d in range(at.n_drug):
-        if clocks.dosed[kind * at.n_drug + d] == 1:
-            n_arrival += 1
+        if clocks.dosed[group * at.n_drug + d] == 1:
             amount = splat(clocks.amount[first + d])
             if not alike:
                 for i in range(LANES):
@@ -458,42 +521,43 @@ def _take(desk, at, clocks, stop, kind, p, alike):
             store(desk, at.came + d, load(desk, at.came + d) + amount)
         else:
             store(desk, at.given + d, splat(0.0))
-    return n_arrival
 
 
 @inlined
-def _arriving(desk, at, kind, j):
+def _arriving(desk, at, group, j):
     """Put on the desk what arrives as number `j`."""
     for d in range(at.n_drug):
-        mine = load(desk, at.rank + kind * at.n_drug + d) == float(j)
+        mine = load(desk, at.rank + group * at.n_drug + d) == float(j)
         store(desk, at.now + d, select(mine, load(desk, at.given + d), 0.0))
-    return True
 
 
 @inlined
-def _see(shape, desk, at, z, alpha, fold, fading):
+def _see(shape, desk, at, z):
     """U, Tol, and a number of the sign of the slope of U / Tol: U' Tol - U Tol'."""
+    alpha, fold = load(desk, at.alpha), load(desk, at.fold)
     total, product, slope, bend = sight(shape, desk, at.weight, at.fall, z)
     left = z[at.n_mode]
     U, tol = greco(total, product, alpha), tolerance(left, fold)
-    return U, tol, greco(slope, bend, alpha) * tol - U * tolerance_slope(left, fold, fading)
+    fading = tolerance_slope(left, fold, load(desk, at.rate + at.n_mode))
+    return U, tol, greco(slope, bend, alpha) * tol - U * fading
 
 
 @inlined
-def _visit(shape, desk, at, z, alpha, fold, fading, U, tol, rise, span, now, wanted, role):
+def _visit(shape, desk, at, z, before, span, now, wanted, role):
     """See what is at a node, note a maximum since the last one, add to the time at each level."""
-    next_U, next_tol, next_rise = _see(shape, desk, at, z, alpha, fold, fading)
-    top = (rise > 0.0) & (next_rise <= 0.0) & (wanted > 0.0) & (span > 0.0)
+    here = _see(shape, desk, at, z)
+    top = (before[2] > 0.0) & (here[2] <= 0.0) & (wanted > 0.0) & (span > 0.0)
     if some(top):
-        _note(shape, desk, at, z, U, tol, rise, next_U, next_tol, next_rise, span, now, top)
+        _note(shape, desk, at, z, before, here, span, now, top)
     if at.n_level > 0 and role > 0:
-        _spend(desk, at, load(desk, at.A) * next_U / next_tol, span, role)
-    return next_U, next_tol, next_rise
+        _spend(desk, at, load(desk, at.A) * here[0] / here[1], span, role)
+    return here
 
 
 @inlined
-def _note(shape, desk, at, z, U, tol, rise, next_U, next_tol, next_rise, span, now, top):
+def _note(shape, desk, at, z, before, here, span, now, top):
     """Keep a bracket for the search, unless tangents show that what it holds is below the bar."""
+    (U, tol, rise), (next_U, next_tol, next_rise) = before, here
     per, next_per = 1.0 / tol, 1.0 / next_tol
     value, slope = U * per, rise * per * per
     next_value, next_slope = next_U * next_per, next_rise * next_per * next_per
@@ -502,12 +566,15 @@ def _note(shape, desk, at, z, U, tol, rise, next_U, next_tol, next_rise, span, n
     if some(hot):
         if some(hot & (load(desk, at.noted) > 0.0)):
             _climb(shape, desk, at)
+        # the top of the cubic through values and slopes, as hours back from the node
+        both = slope + next_slope - 3.0 * (next_value - value) / span
+        lean = root(larger(both * both - slope * next_slope, 0.0))
+        guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
         write(shape, desk, at.slot, hot, z)
-        store(desk, at.span, select(hot, span, load(desk, at.span)))
-        guess = span * (next_slope / (next_slope - slope))
-        store(desk, at.back, select(hot, guess, load(desk, at.back)))
-        store(desk, at.at_time, select(hot, now, load(desk, at.at_time)))
-        store(desk, at.noted, select(hot, 1.0, load(desk, at.noted)))
+        replace(desk, at.span, hot, span)
+        replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
+        replace(desk, at.at_time, hot, now)
+        replace(desk, at.noted, hot, 1.0)
 
 
 @inlined
@@ -531,44 +598,68 @@ def _spend(desk, at, drive, span, role):
 @compiled
 def _climb(shape, desk, at):
     """Search the brackets that have been noted: Newton's method on the slope, halving where it leaves the bracket."""
-    alpha, fold, fading = load(desk, at.alpha), load(desk, at.fold), load(desk, at.rate + at.n_mode)
-    open_ = load(desk, at.noted)
-    z, back, low, high = read(shape, desk, at.slot), load(desk, at.back), splat(0.0), load(desk, at.span)
-    for _ in range(40):
-        for m in range(at.n_mode + 1):
-            store(desk, at.back_step + m, exponential(load(desk, at.rate + m) * back))
-        y = faded(shape, desk, at.back_step, z)
-        U, tol, rise = _see(shape, desk, at, y, alpha, fold, fading)
-        bend = greco(*curvature(shape, desk, at.weight, at.fall, at.bow, y), alpha) * tol
-        bend = bend + U * fading * tolerance_slope(y[at.n_mode], fold, fading)
+    open_, back, low, high = load(desk, at.noted), load(desk, at.back), splat(0.0), load(desk, at.span)
+    z = _moved(shape, desk, at, read(shape, desk, at.slot), back)
+    for _ in range(60):
+        U, tol, rise = _see(shape, desk, at, z)
+        onward, per = _newton(shape, desk, at, z, U, tol, rise), 1.0 / tol
         low, high = select(rise <= 0.0, back, low), select(rise <= 0.0, high, back)
-        onward = select(bend < 0.0, rise / (0.0 - bend), 2.0 * (high - low) + 1.0)
-        per = 1.0 / tol
-        there = (larger(onward, 0.0 - onward) <= NEAR) | (high - low <= 1e-9)
-        done = there & (open_ > 0.0)
-        value = per * (U + select(bend < 0.0, 0.5 * rise * per * onward, 0.0))
-        best = load(desk, at.best)
+        near = larger(onward, 0.0 - onward) <= NEAR
+        done = (open_ > 0.0) & (near | (high - low <= NEAR * NEAR))
+        value, best = per * (U + select(near, 0.5 * rise * per * onward, 0.0)), load(desk, at.best)
         higher = done & (value > best)
-        store(desk, at.best, select(higher, value, best))
-        store(desk, at.when, select(higher, load(desk, at.at_time) - back + onward, load(desk, at.when)))
+        replace(desk, at.best, higher, value)
+        replace(desk, at.when, higher, load(desk, at.at_time) - back + onward)
         open_ = select(done, 0.0, open_)
         if not some(open_ > 0.0):
             break
         further = back - onward
         inside = (further >= low) & (further <= high)
-        back = select(open_ > 0.0, select(inside, further, 0.5 * (low + high)), back)
+        step = select(open_ > 0.0, select(inside, 0.0 - onward, 0.5 * (low + high) - back), 0.0)
+        z, back = _nudged(shape, desk, at, z, step), back + step
     store(desk, at.noted, splat(0.0))
 
 
+@inlined
+def _newton(shape, desk, at, z, U, tol, rise):
+    """Hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved."""
+    bend = greco(*curvature(shape, desk, at.weight, at.fall, at.bow, z), load(desk, at.alpha)) * tol
+    fading = load(desk, at.rate + at.n_mode)
+    bend = bend + U * fading * tolerance_slope(z[at.n_mode], load(desk, at.fold), fading)
+    return select(bend < 0.0, rise / (0.0 - bend), 1e9)
+
+
+@inlined
+def _moved(shape, desk, at, z, back):
+    """Modes some hours earlier."""
+    for m in range(at.n_mode + 1):
+        store(desk, at.move + m, exponential(load(desk, at.rate + m) * back))
+    return faded(shape, desk, at.move, z)
+
+
+@inlined
+def _nudged(shape, desk, at, z, back):
+    """The same, by a short series for who moves a little."""
+    far = splat(0.0)
+    for m in range(at.n_mode + 1):
+        x = load(desk, at.rate + m) * back
+        far = select((x > LITTLE) | (x < -LITTLE), 1.0, far)
+        store(desk, at.move + m, 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120))))))
+    if some(far > 0.0):
+        for m in range(at.n_mode + 1):
+            replace(desk, at.move + m, far > 0.0, exponential(load(desk, at.rate + m) * back))
+    return faded(shape, desk, at.move, z)
+
+
 @compiled
-def _close(shape, desk, at, table, clocks, kept, size, w, z, now, p):
+def _close(shape, desk, at, table, clocks, kept, size, w, z, time, p):
     """Take the last point of a window, and write what the window has come to."""
-    U, tol, _ = _see(shape, desk, at, z, load(desk, at.alpha), load(desk, at.fold), load(desk, at.rate + at.n_mode))
+    U, tol, _ = _see(shape, desk, at, z)
     best = load(desk, at.best)
     higher = U / tol > best
     best = select(higher, U / tol, best)
     store(desk, at.best, best)
-    store(desk, at.when, select(higher, now, load(desk, at.when)))
+    replace(desk, at.when, higher, time)
     store(desk, at.bar, best)
     _scatter(desk, at, clocks, kept.peak, w * size.n, load(desk, at.A) * best, p)
     _scatter(desk, at, clocks, kept.peak_time, w * size.n, load(desk, at.when), p)

@@ -12,7 +12,7 @@ from typing import Any
 from numba.extending import overload
 
 from vtrial.kinetics.unrolled import written
-from vtrial.lanes import load, select, store
+from vtrial.lanes import load, replace, store
 from vtrial.pharmacodynamics import accumulate
 
 def start(shape, left, zero) -> Any:
@@ -30,6 +30,11 @@ def write(shape, desk, row, where, z) -> Any:
     raise NotImplementedError
 
 
+def keep(shape, desk, row, z) -> Any:
+    """Write modes from `row` on, for all patients."""
+    raise NotImplementedError
+
+
 def faded(shape, desk, row, z) -> Any:
     """Modes times the factors that lie from `row` on."""
     raise NotImplementedError
@@ -37,6 +42,11 @@ def faded(shape, desk, row, z) -> Any:
 
 def dosed(shape, desk, row, z) -> Any:
     """Modes after a dose of each drug, whose amount times F lies at `row` + drug."""
+    raise NotImplementedError
+
+
+def carried(shape, desk, dose, factor, share, z) -> Any:
+    """Modes at the end of a leg: times the factors from `factor` on, and what is left of the doses, from `share` on."""
     raise NotImplementedError
 
 
@@ -79,7 +89,7 @@ def _tuple(parts: list[str]) -> str:
     return f"({', '.join(parts)},)"
 
 
-_names: dict[str, Any] = {"load": load, "select": select, "store": store, "accumulate": accumulate}
+_names: dict[str, Any] = {"load": load, "replace": replace, "store": store, "accumulate": accumulate}
 _inline: Any = {"forceinline": True}
 
 
@@ -96,8 +106,15 @@ def _read(shape, desk, row):
 
 @overload(write, jit_options=_inline)
 def _write(shape, desk, row, where, z):
-    lines = [f"store(desk, row + {m}, select(where, z[{m}], load(desk, row + {m})))" for m in range(_count(shape) + 1)]
+    lines = [f"replace(desk, row + {m}, where, z[{m}])" for m in range(_count(shape) + 1)]
     return written(_names, "shape, desk, row, where, z", *lines)
+
+
+@overload(keep, jit_options=_inline)
+def _keep(shape, desk, row, z):
+    return written(
+        _names, "shape, desk, row, z", *(f"store(desk, row + {m}, z[{m}])" for m in range(_count(shape) + 1))
+    )
 
 
 @overload(faded, jit_options=_inline)
@@ -110,6 +127,18 @@ def _faded(shape, desk, row, z):
 def _dosed(shape, desk, row, z):
     parts = [f"z[{m}] + load(desk, row + {d})" for d, span in enumerate(_spans(shape)) for m in span]
     return written(_names, "shape, desk, row, z", f"return {_tuple([*parts, f'z[{_count(shape)}]'])}")
+
+
+@overload(carried, jit_options=_inline)
+def _carried(shape, desk, dose, factor, share, z):
+    n = _count(shape)
+    parts = [
+        f"z[{m}] * load(desk, factor + {m}) + load(desk, dose + {d}) * load(desk, share + {m})"
+        for d, span in enumerate(_spans(shape))
+        for m in span
+    ]
+    parts.append(f"z[{n}] * load(desk, factor + {n})")
+    return written(_names, "shape, desk, dose, factor, share, z", f"return {_tuple(parts)}")
 
 
 @overload(sight, jit_options=_inline)

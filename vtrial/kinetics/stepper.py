@@ -257,11 +257,10 @@ def _by_modes(
 ) -> tuple[_Pass, NDArray[np.int64]]:
     """Run the patients by modes; the numbers of those for whom that does not go."""
     n, sedation, ends = len(over.origin), over.sedation, over.grid.windows[:windows]
-    clocks = clocks_of(doses, over.origin, ends)
     drive = system.seen == "Ce"
     n_level = sedation.r.shape[1] if drive and sedation.surface != "bliss" else 0
-    kinds = int(np.diff(clocks.first_kind).max())
-    at = modal.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, kinds)
+    clocks = clocks_of(doses, over.origin, ends, timed=n_level > 0)
+    at = modal.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
     own = [
         [_column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
          for name in modal.PARAMETERS]
