@@ -21,9 +21,13 @@ type Index = NDArray[np.int64]
 type Given = tuple[bytes, bytes]
 """Times and amounts of a regimen."""
 
-SPANS = (1 / 8, 3 / 8, 3 / 4, 1.0, 2.0)
-"""Lengths in h of steps: between the nodes of a leg, and those whose powers give the factors of a whole one."""
-_EIGHTH, _EARLY, _LATER, _HOUR, _HOURS = range(len(SPANS))
+SPANS = (3 / 8, 3 / 4, 1.0, 2.0)
+"""Lengths in h of the steps between the nodes of a leg."""
+_EARLY, _LATER, _HOUR, _HOURS = range(len(SPANS))
+EIGHTH = 1 / 8
+"""Legs of a whole number of eighths of an hour have their factors from the powers of one."""
+POWERS = 9
+"""How often that is squared: up to 32 h."""
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
 LOOK, MIDDLE, END, BETWEEN = 0, 1, 2, 3
@@ -57,12 +61,10 @@ class Kind(NamedTuple):
         return nodes, covered, 0
 
     @property
-    def power(self) -> tuple[int, int]:
-        """Step, and how many of it the leg is long; 0 where it is no whole number of them."""
-        for step in (_HOUR, _EIGHTH):
-            if self.gap % SPANS[step] == 0:
-                return step, int(self.gap / SPANS[step])
-        return _EIGHTH, 0
+    def eighths(self) -> int:
+        """Length in eighths of an hour; 0 where it is no whole number, or a large one."""
+        whole = self.gap % EIGHTH == 0 and self.gap < EIGHTH * 2**POWERS
+        return int(self.gap / EIGHTH) if whole else 0
 
 
 class Schedule(NamedTuple):
@@ -106,10 +108,10 @@ class Clocks(NamedTuple):
     Patients: `order` (item), who stands where, each clock's patients together and filled up to whole vectors;
     `code` (item), which combination of regimens; `clock` (vector). Clocks: `first_stop`, `first_kind`, `first_set` and
     `first_rest` (clock + 1). Stops: `time`, `kind` of the leg that follows, `window` that ends there or -1, `quiet`,
-    whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `power` of `base`, its `group`, the
+    whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `eighths`, its `group`, the
     set of drugs dosed, `rest`, and `first_node` (kind + 1). Nodes: `step`, `role`. Sets: `dosed` (set, drug). Rests, what
     the nodes leave of a leg: `whose`, its set; `left` in h, divided into `parts` steps. Combinations: `first_amount` in
-    `amount`, (stop, drug) of each, `rises`, `ordered`.
+    `amount`, (stop, drug) of each; `so_far`, the same of all doses before a stop; `rises`, `ordered`.
     """
 
     order: Index
@@ -124,8 +126,7 @@ class Clocks(NamedTuple):
     window: Index
     quiet: Index
     gap: Array
-    base: Index
-    power: Index
+    eighths: Index
     group: Index
     rest: Index
     first_node: Index
@@ -137,6 +138,7 @@ class Clocks(NamedTuple):
     parts: Index
     first_amount: Index
     amount: Array
+    so_far: Array
     rises: Index
     ordered: Index
 
@@ -174,6 +176,7 @@ def clocks_of(
         *_lay_out(tuple(clocks), windows, timed=timed),
         np.cumsum(sizes)[:-1],
         np.concatenate([s.amount.ravel() for s in schedules]),
+        np.concatenate([(s.amount.cumsum(0) - s.amount).ravel() for s in schedules]),
         np.array([s.rises for s in schedules], np.int64),
         np.array([s.ordered for s in schedules], np.int64),
     )
@@ -246,14 +249,14 @@ def _lay_out(
             first_node.append(len(nodes))
             group = len(sets) + groups.setdefault(kind.drugs, len(groups))
             rest = (group, kind.gap - covered, parts)
-            kinds.append((kind.gap, *kind.power, group, len(rests) + leavings.setdefault(rest, len(leavings))))
+            kinds.append((kind.gap, kind.eighths, group, len(rests) + leavings.setdefault(rest, len(leavings))))
         sets += groups
         rests += leavings
         firsts.append((len(stops), len(kinds), len(sets), len(rests)))
     return (
         *(np.array(part, np.int64) for part in zip(*firsts, strict=True)),
         *_columns(stops, float, int, int, int),
-        *_columns(kinds, float, int, int, int, int),
+        *_columns(kinds, float, int, int, int),
         np.array(first_node, np.int64),
         *_columns(nodes, int, int),
         np.array(sets, np.int64),

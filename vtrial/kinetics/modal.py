@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import BETWEEN, END, LONGEST_LAG, MIDDLE, SPANS, Clocks
+from vtrial.kinetics.clock import BETWEEN, EIGHTH, END, LONGEST_LAG, MIDDLE, POWERS, SPANS, Clocks
 from vtrial.kinetics.dwell import LEAST, chance
 from vtrial.kinetics.functions import exponential, log2
-from vtrial.kinetics.modes import carried, curvature, dosed, faded, keep, read, sight, start, weighed, write
+from vtrial.kinetics.modes import advance, copy, curvature, give, sight, walk
 from vtrial.kinetics.system import System
 from vtrial.lanes import (
     LANES,
@@ -70,12 +70,13 @@ class Desk(NamedTuple):
 
     `rate`, `weight`, `fall`, `bow`, `area`: of each mode its rate (and that of tolerance), weights of what is seen, of
     its slope and curvature, and of the area under the concentration. `own`: parameters of a drug. `rank`, `last`: of each set of doses the place of each
-    drug among the arrivals, and the time of the last. `ahead`: growth of the modes over a lag. `steps`: of each step the
+    drug among the arrivals, and the time of the last. `ahead`: growth of the modes over a lag. `powers`:
+    their factors over 1/8, 1/4, 1/2, ... h. `steps`: of each step the
     factors of the modes and its span in h; `legs`: of each kind of leg the factors of the modes, and of doses from their
-    arrival on; `move`: factors of one more step. `end`: states at the end of a leg.
-    `given`, `now`: amounts times F at a stop, and of one arrival. `slot`, `span`, `back`, `at_time`, `noted`: states
+    arrival on; `move`: factors of one more step. `here`, `walker`: states at a stop, and at a node.
+    `given`, `now`: amounts at a stop, and of one arrival. `slot`, `span`, `back`, `at_time`, `noted`: states
     behind a maximum, length of its bracket, guess of how far back it is, time, and whether there is one. `best`, `when`,
-    `bar`: highest value, its time, and what a maximum of this leg must exceed. `came` (drug): amount so far.
+    `bar`: highest value, its time, and what a maximum of this leg must exceed.
     """
 
     n_drug: int
@@ -87,7 +88,6 @@ class Desk(NamedTuple):
     bow: int
     area: int
     lag: int
-    factor: int
     A: int
     alpha: int
     fold: int
@@ -95,12 +95,14 @@ class Desk(NamedTuple):
     rank: int
     last: int
     ahead: int
+    powers: int
     steps: int
     legs: int
     move: int
-    end: int
     given: int
     now: int
+    here: int
+    walker: int
     slot: int
     span: int
     back: int
@@ -109,7 +111,6 @@ class Desk(NamedTuple):
     best: int
     when: int
     bar: int
-    came: int
     threshold: int
     steepness: int
     chance: int
@@ -123,10 +124,10 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
     firsts = (clocks.first_kind, clocks.first_set, clocks.first_rest)
     n_kind, n_set, n_rest = (int(np.diff(first).max()) for first in firsts)
     sizes = (
-        n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, n_drug, 1, 1, 1, len(PARAMETERS),
-        n_set * n_drug, n_set, n_mode, (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2), n_kind * (2 * n_mode + 1),
-        n_mode + 1, n_mode + 1, n_drug, n_drug,
-        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, n_drug, *[n_level] * 5,
+        n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, 1, 1, 1, len(PARAMETERS),
+        n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2), n_kind * (2 * n_mode + 1),
+        n_mode + 1, n_drug, n_drug, n_mode + 1, n_mode + 1,
+        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, *[n_level] * 5,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
 
@@ -186,10 +187,10 @@ def run(shape, at, table, people, clocks, kept):
             pointer(clocks.order), pointer(clocks.code), pointer(clocks.clock), pointer(clocks.first_stop),
             pointer(clocks.first_kind), pointer(clocks.first_set), pointer(clocks.first_rest), pointer(clocks.time),
             pointer(clocks.kind), pointer(clocks.window), pointer(clocks.quiet), pointer(clocks.gap),
-            pointer(clocks.base), pointer(clocks.power), pointer(clocks.group), pointer(clocks.rest),
+            pointer(clocks.eighths), pointer(clocks.group), pointer(clocks.rest),
             pointer(clocks.first_node), pointer(clocks.step), pointer(clocks.role), pointer(clocks.dosed),
             pointer(clocks.whose), pointer(clocks.left), pointer(clocks.parts), pointer(clocks.first_amount),
-            pointer(clocks.amount), pointer(clocks.rises), pointer(clocks.ordered),
+            pointer(clocks.amount), pointer(clocks.so_far), pointer(clocks.rises), pointer(clocks.ordered),
         ),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.hard)
@@ -240,7 +241,6 @@ def _sit_down(desk, at, table, people, clocks, neighbours, p):
             where = len(PARAMETERS) * d + parameter
             _gather(desk, at.own + parameter, people.address[where], people.stride[where], clocks, neighbours, p)
         store(desk, at.lag + d, load(desk, at.own + TLAG))
-        store(desk, at.factor + d, load(desk, at.own + F))
         last = _disposition(desk, at, first, compartments)
         hard = _weigh(desk, at, first, last, effect, hard)
     for part, row in enumerate((at.A, at.alpha, at.fold, at.rate + at.n_mode)):
@@ -253,11 +253,11 @@ def _sit_down(desk, at, table, people, clocks, neighbours, p):
 def _disposition(desk, at, first, compartments):
     """Rates of ka and of disposition, from mode `first` on, and weights of the concentration; one past the last."""
     per_V, ka = 1.0 / load(desk, at.own + V), load(desk, at.own + KA)
-    k10 = load(desk, at.own + CL) * per_V
+    k10, scale = load(desk, at.own + CL) * per_V, load(desk, at.own + F) * per_V
     store(desk, at.rate + first, ka)
     if compartments == 1:
         store(desk, at.rate + first + 1, k10)
-        weight = ka / (ka - k10) * per_V
+        weight = ka / (ka - k10) * scale
         store(desk, at.weight + first + 1, weight)
         store(desk, at.weight + first, 0.0 - weight)
         return first + 2
@@ -270,8 +270,8 @@ def _disposition(desk, at, first, compartments):
     alpha = 0.5 * (k10 + k12 + k21 + apart)
     beta = k10 * k21 / alpha
     ahead = lead >= 0.0
-    fast = select(ahead, wide, narrow) / apart * ka / (ka - alpha) * per_V
-    slow = select(ahead, narrow, wide) / apart * ka / (ka - beta) * per_V
+    fast = select(ahead, wide, narrow) / apart * ka / (ka - alpha) * scale
+    slow = select(ahead, narrow, wide) / apart * ka / (ka - beta) * scale
     store(desk, at.rate + first + 1, alpha)
     store(desk, at.rate + first + 2, beta)
     store(desk, at.weight + first + 1, fast)
@@ -285,7 +285,7 @@ def _weigh(desk, at, first, last, effect, hard):
     """Weights of what is seen, of slope, curvature and area; who of the patients is hard."""
     for m in range(first, last):
         store(desk, at.area + m, load(desk, at.weight + m) / load(desk, at.rate + m))
-    past, bolus = last, 1.0 / load(desk, at.own + V)
+    past, bolus = last, load(desk, at.own + F) / load(desk, at.own + V)
     if effect:
         ka, fastest, ke0 = load(desk, at.rate + first), load(desk, at.rate + first + 1), load(desk, at.own + KE0)
         second = larger(larger(smaller(ka, fastest), smaller(ka, ke0)), smaller(fastest, ke0))
@@ -313,14 +313,18 @@ def _weigh(desk, at, first, last, effect, hard):
 @inlined
 def _lay_steps(desk, at, table, clocks, clock, hard):
     """Factors of all steps and legs of a clock; return who is hard, those with lags too long included."""
-    size, eighth = at.n_mode + 2, splat(SPANS[0])
-    for m in range(at.n_mode + 1):
-        e = exponential(0.0 - load(desk, at.rate + m) * eighth)
-        e2 = e * e
-        e3, e4 = e2 * e, e2 * e2
-        e8 = e4 * e4
-        for step, factor in enumerate((e, e3, e3 * e3, e8, e8 * e8)):
-            store(desk, at.steps + step * size + m, factor)
+    size, row = at.n_mode + 2, at.n_mode + 1
+    for m in range(row):
+        factor = exponential((0.0 - EIGHTH) * load(desk, at.rate + m))
+        for power in range(POWERS):
+            store(desk, at.powers + power * row + m, factor)
+            factor = factor * factor
+        eighth, quarter = load(desk, at.powers + m), load(desk, at.powers + row + m)
+        early = eighth * quarter
+        store(desk, at.steps + m, early)
+        store(desk, at.steps + size + m, early * early)
+        store(desk, at.steps + 2 * size + m, load(desk, at.powers + 3 * row + m))
+        store(desk, at.steps + 3 * size + m, load(desk, at.powers + 4 * row + m))
     for step in range(KNOWN):
         store(desk, at.steps + step * size + size - 1, splat(SPANS[step]))
     first_set, step = clocks.first_set[clock], KNOWN
@@ -361,7 +365,7 @@ def _lay_waits(desk, at, clocks, group, mine, step, hard):
 @inlined
 def _lay_legs(desk, at, table, clocks, clock):
     """Factors over whole legs, of the modes, and of the doses from their arrival on."""
-    size, first_kind = at.n_mode + 2, clocks.first_kind[clock]
+    first_kind = clocks.first_kind[clock]
     for d in range(at.n_drug):
         lag = load(desk, at.lag + d)
         for m in range(table[3 * d], _past(table, d)):
@@ -370,20 +374,19 @@ def _lay_legs(desk, at, table, clocks, clock):
             else:
                 store(desk, at.ahead + m, splat(1.0))
     for kind in range(first_kind, clocks.first_kind[clock + 1]):
-        row = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
+        row, eighths = at.legs + (kind - first_kind) * (2 * at.n_mode + 1), clocks.eighths[kind]
         for m in range(at.n_mode + 1):
-            factor, n = load(desk, at.steps + clocks.base[kind] * size + m), clocks.power[kind]
-            if n == 0:
-                factor = exponential(0.0 - load(desk, at.rate + m) * clocks.gap[kind])
+            if eighths == 0:
+                store(desk, row + m, exponential((0.0 - clocks.gap[kind]) * load(desk, at.rate + m)))
             else:
-                power, factor = factor, splat(1.0)
-                while n > 0:
-                    if n & 1:
-                        factor = factor * power
-                    power, n = power * power, n >> 1
-            store(desk, row + m, factor)
-            if m < at.n_mode:
-                store(desk, row + at.n_mode + 1 + m, factor * load(desk, at.ahead + m))
+                store(desk, row + m, splat(1.0))
+        for power in range(POWERS):
+            if (eighths >> power) & 1:
+                for m in range(at.n_mode + 1):
+                    factor = load(desk, at.powers + power * (at.n_mode + 1) + m)
+                    store(desk, row + m, load(desk, row + m) * factor)
+        for m in range(at.n_mode):
+            store(desk, row + at.n_mode + 1 + m, load(desk, row + m) * load(desk, at.ahead + m))
 
 
 @inlined
@@ -428,8 +431,9 @@ def _settle(desk, at, people, clocks, p):
             draw = people.draw[clocks.order[p + i]]
             desk[LANES * (at.threshold + level) + i] = people.thresholds[draw * at.n_level + level]
             desk[LANES * (at.steepness + level) + i] = people.steepness[draw]
-    for row in range(at.slot, at.threshold):
+    for row in range(at.here, at.threshold):
         store(desk, row, splat(0.0))
+    store(desk, at.here + at.n_mode, splat(1.0))
     for row in range(at.chance, at.rows):
         store(desk, row, splat(0.0))
 
@@ -439,54 +443,61 @@ def _run(shape, desk, at, table, clocks, kept, size, v, alike):
     """The patients of a vector, from the first dose to the end of the last window."""
     clock, p = clocks.clock[v], LANES * v
     first, last = clocks.first_stop[clock], clocks.first_stop[clock + 1] - 1
-    first_kind, steady = clocks.first_kind[clock], _steady(desk, at, clocks, p)
-    z, stop = start(shape, splat(1.0), splat(0.0)), first
+    first_kind, steady, stop = clocks.first_kind[clock], _steady(desk, at, clocks, p), first
     while True:
         if clocks.window[stop] >= 0:
-            _close(shape, desk, at, table, clocks, kept, size, clocks.window[stop], z, clocks.time[stop], p)
+            _take(desk, at, clocks, clocks.so_far, stop - first, p, alike)
+            _close(shape, desk, at, table, clocks, kept, size, clocks.window[stop], clocks.time[stop], p)
         if stop == last:
             break
         kind = clocks.kind[stop]
-        _take(desk, at, clocks, stop - first, kind, p, alike)
-        leg = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
-        end = carried(shape, desk, at.given, leg, leg + at.n_mode + 1, z)
         wanted = splat(1.0) if clocks.quiet[stop] == 0 else 1.0 - steady
-        if at.n_level > 0 or some(wanted > 0.0):
-            keep(shape, desk, at.end, end)
-            _look(shape, desk, at, clocks, clock, kind, z, splat(clocks.time[stop]), wanted)
-        z = end
+        look = at.n_level > 0 or some(wanted > 0.0)
+        if look:
+            copy(shape, desk, at.here, at.walker, wanted >= 0.0)
+        _take(desk, at, clocks, clocks.amount, stop - first, p, alike)
+        leg = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
+        advance(shape, desk, at.here, leg, at.given, leg + at.n_mode + 1)
+        if look:
+            _look(shape, desk, at, clocks, clock, kind, splat(clocks.time[stop]), wanted)
         stop += 1
 
 
 @inlined
-def _look(shape, desk, at, clocks, clock, kind, z, now, wanted):
-    """Go through the nodes of a leg, and search the maxima between them."""
+def _look(shape, desk, at, clocks, clock, kind, now, wanted):
+    """Go through the nodes of a leg, and search the maxima between them; the walker starts from its first state."""
     size, group, rest = at.n_mode + 2, clocks.group[kind], clocks.rest[kind]
     mine, n_set = group - clocks.first_set[clock], clocks.first_set[clock + 1] - clocks.first_set[clock]
     n_arrival = 0
     for d in range(at.n_drug):
         n_arrival += clocks.dosed[group * at.n_drug + d]
-    here = _see(shape, desk, at, z)
+    before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
         if some(span > 0.0):
-            z, now = faded(shape, desk, rung, z), now + span
-            _visit(shape, desk, at, z, here, span, now, wanted, BETWEEN)
+            now = now + span
+            seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN)
         _arriving(desk, at, mine, j)
-        z = dosed(shape, desk, at.now, z)
-        here = _see(shape, desk, at, z)
+        give(shape, desk, at.walker, at.now)
+        before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
-    end = past + max(1, clocks.parts[rest])
+    end = past + max(1, clocks.parts[rest]) - 1
     while node < end:
-        rung, role = own, END if (end - node) % 2 == 1 else MIDDLE
+        rung, role = own, END if (end - node) % 2 == 0 else MIDDLE
         if node < past:
             rung, role = at.steps + clocks.step[node] * size, clocks.role[node]
         span = load(desk, rung + size - 1)
-        z, now = read(shape, desk, at.end) if node == end - 1 else faded(shape, desk, rung, z), now + span
-        here = _visit(shape, desk, at, z, here, span, now, wanted, role)
+        now = now + span
+        seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+        _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role)
+        before = seen
         node += 1
+    span = load(desk, own + size - 1)
+    seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
+    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, END)
     if some(load(desk, at.noted) > 0.0):
         _climb(shape, desk, at)
     store(desk, at.bar, load(desk, at.best))
@@ -505,22 +516,16 @@ def _steady(desk, at, clocks, p):
 
 
 @inlined
-def _take(desk, at, clocks, stop, kind, p, alike):
-    """Put the doses of a stop on the desk."""
-    group, first = clocks.group[kind], clocks.first_amount[clocks.code[p]] + stop * at.n_drug
+def _take(desk, at, clocks, numbers, stop, p, alike):
+    """Put amounts of a stop, or those so far, on the desk."""
     for d in range(at.n_drug):
-        if clocks.dosed[group * at.n_drug + d] == 1:
-            amount = splat(clocks.amount[first + d])
-            if not alike:
-                for i in range(LANES):
-                    place = clocks.first_amount[clocks.code[p + i]] + stop * at.n_drug + d
-                    desk[LANES * (at.given + d) + i] = clocks.amount[place]
-                amount = load(desk, at.given + d)
-            amount = amount * load(desk, at.factor + d)
-            store(desk, at.given + d, amount)
-            store(desk, at.came + d, load(desk, at.came + d) + amount)
+        if alike:
+            place = clocks.first_amount[clocks.code[p]] + stop * at.n_drug + d
+            store(desk, at.given + d, splat(numbers[place]))
         else:
-            store(desk, at.given + d, splat(0.0))
+            for i in range(LANES):
+                place = clocks.first_amount[clocks.code[p + i]] + stop * at.n_drug + d
+                desk[LANES * (at.given + d) + i] = numbers[place]
 
 
 @inlined
@@ -532,26 +537,23 @@ def _arriving(desk, at, group, j):
 
 
 @inlined
-def _see(shape, desk, at, z):
+def _see(desk, at, z, sums):
     """U, Tol, and a number of the sign of the slope of U / Tol: U' Tol - U Tol'."""
-    alpha, fold = load(desk, at.alpha), load(desk, at.fold)
-    total, product, slope, bend = sight(shape, desk, at.weight, at.fall, z)
-    left = z[at.n_mode]
+    (total, product, slope, bend), alpha, fold = sums, load(desk, at.alpha), load(desk, at.fold)
+    left = load(desk, z + at.n_mode)
     U, tol = greco(total, product, alpha), tolerance(left, fold)
     fading = tolerance_slope(left, fold, load(desk, at.rate + at.n_mode))
     return U, tol, greco(slope, bend, alpha) * tol - U * fading
 
 
 @inlined
-def _visit(shape, desk, at, z, before, span, now, wanted, role):
-    """See what is at a node, note a maximum since the last one, add to the time at each level."""
-    here = _see(shape, desk, at, z)
-    top = (before[2] > 0.0) & (here[2] <= 0.0) & (wanted > 0.0) & (span > 0.0)
+def _visit(shape, desk, at, z, before, here, span, now, wanted, role):
+    """Note a maximum since the last node, add to the time at each level."""
+    top = (before[2] > 0.0) & (here[2] <= 0.0)
     if some(top):
-        _note(shape, desk, at, z, before, here, span, now, top)
+        _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if at.n_level > 0 and role > 0:
         _spend(desk, at, load(desk, at.A) * here[0] / here[1], span, role)
-    return here
 
 
 @inlined
@@ -570,7 +572,7 @@ def _note(shape, desk, at, z, before, here, span, now, top):
         both = slope + next_slope - 3.0 * (next_value - value) / span
         lean = root(larger(both * both - slope * next_slope, 0.0))
         guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
-        write(shape, desk, at.slot, hot, z)
+        copy(shape, desk, z, at.slot, hot)
         replace(desk, at.span, hot, span)
         replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
         replace(desk, at.at_time, hot, now)
@@ -598,11 +600,14 @@ def _spend(desk, at, drive, span, role):
 @compiled
 def _climb(shape, desk, at):
     """Search the brackets that have been noted: Newton's method on the slope, halving where it leaves the bracket."""
-    open_, back, low, high = load(desk, at.noted), load(desk, at.back), splat(0.0), load(desk, at.span)
-    z = _moved(shape, desk, at, read(shape, desk, at.slot), back)
+    open_, step = load(desk, at.noted), load(desk, at.back)
+    back, low, high = splat(0.0), splat(0.0), load(desk, at.span)
     for _ in range(60):
-        U, tol, rise = _see(shape, desk, at, z)
-        onward, per = _newton(shape, desk, at, z, U, tol, rise), 1.0 / tol
+        back = back + step
+        _lay_move(desk, at, step)
+        sums = walk(shape, desk, at.slot, at.move, at.weight, at.fall)
+        U, tol, rise = _see(desk, at, at.slot, sums)
+        onward, per = _newton(shape, desk, at, U, tol, rise), 1.0 / tol
         low, high = select(rise <= 0.0, back, low), select(rise <= 0.0, high, back)
         near = larger(onward, 0.0 - onward) <= NEAR
         done = (open_ > 0.0) & (near | (high - low <= NEAR * NEAR))
@@ -616,30 +621,22 @@ def _climb(shape, desk, at):
         further = back - onward
         inside = (further >= low) & (further <= high)
         step = select(open_ > 0.0, select(inside, 0.0 - onward, 0.5 * (low + high) - back), 0.0)
-        z, back = _nudged(shape, desk, at, z, step), back + step
     store(desk, at.noted, splat(0.0))
 
 
 @inlined
-def _newton(shape, desk, at, z, U, tol, rise):
+def _newton(shape, desk, at, U, tol, rise):
     """Hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved."""
-    bend = greco(*curvature(shape, desk, at.weight, at.fall, at.bow, z), load(desk, at.alpha)) * tol
+    bends = curvature(shape, desk, at.slot, at.weight, at.fall, at.bow)
     fading = load(desk, at.rate + at.n_mode)
-    bend = bend + U * fading * tolerance_slope(z[at.n_mode], load(desk, at.fold), fading)
+    slope = tolerance_slope(load(desk, at.slot + at.n_mode), load(desk, at.fold), fading)
+    bend = greco(*bends, load(desk, at.alpha)) * tol + U * fading * slope
     return select(bend < 0.0, rise / (0.0 - bend), 1e9)
 
 
 @inlined
-def _moved(shape, desk, at, z, back):
-    """Modes some hours earlier."""
-    for m in range(at.n_mode + 1):
-        store(desk, at.move + m, exponential(load(desk, at.rate + m) * back))
-    return faded(shape, desk, at.move, z)
-
-
-@inlined
-def _nudged(shape, desk, at, z, back):
-    """The same, by a short series for who moves a little."""
+def _lay_move(desk, at, back):
+    """Factors of the modes some hours earlier; by a short series for who moves a little."""
     far = splat(0.0)
     for m in range(at.n_mode + 1):
         x = load(desk, at.rate + m) * back
@@ -648,13 +645,12 @@ def _nudged(shape, desk, at, z, back):
     if some(far > 0.0):
         for m in range(at.n_mode + 1):
             replace(desk, at.move + m, far > 0.0, exponential(load(desk, at.rate + m) * back))
-    return faded(shape, desk, at.move, z)
 
 
 @compiled
-def _close(shape, desk, at, table, clocks, kept, size, w, z, time, p):
+def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     """Take the last point of a window, and write what the window has come to."""
-    U, tol, _ = _see(shape, desk, at, z)
+    U, tol, _ = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     best = load(desk, at.best)
     higher = U / tol > best
     best = select(higher, U / tol, best)
@@ -664,21 +660,13 @@ def _close(shape, desk, at, table, clocks, kept, size, w, z, time, p):
     _scatter(desk, at, clocks, kept.peak, w * size.n, load(desk, at.A) * best, p)
     _scatter(desk, at, clocks, kept.peak_time, w * size.n, load(desk, at.when), p)
     for d in range(at.n_drug):
-        cleared = load(desk, at.came + d)
-        area = cleared * weighed_all(shape, desk, at, table, d) - weighed(shape, desk, at.area, d, z)
+        area = splat(0.0)
+        for m in range(table[3 * d], table[3 * d] + table[3 * d + 1] + 1):
+            area = area + load(desk, at.area + m) * (load(desk, at.given + d) - load(desk, at.here + m))
         _scatter(desk, at, clocks, kept.auc, (d * size.n_window + w) * size.n, area, p)
     for level in range(at.n_level):
         spent = load(desk, at.spent + level)
         _scatter(desk, at, clocks, kept.time_at, (level * size.n_window + w) * size.n, spent, p)
-
-
-@inlined
-def weighed_all(shape, desk, at, table, d):
-    """Area under the concentration of a unit dose: the sum of the weights."""
-    total = splat(0.0)
-    for m in range(table[3 * d], table[3 * d] + table[3 * d + 1] + 1):
-        total = total + load(desk, at.area + m)
-    return total
 
 
 @inlined

@@ -1,8 +1,9 @@
 """Straight-line code over modes: each decays by a factor of its own, and what is seen is a weighted sum of them.
 
 The functions below exist in compiled code only, as in `vtrial.kinetics.unrolled`. `shape` (see
-`vtrial.kinetics.system.ModeShape`) holds, per drug, a tuple as long as the drug has modes; `z` is a tuple of vectors, the modes of all drugs and then what is left of the way to full
-tolerance, which fades at a rate of its own and gets no dose.
+`vtrial.kinetics.system.ModeShape`) holds, per drug, a tuple as long as the drug has modes. `z` is the row of the desk at
+which the modes begin: those of all drugs, then what is left of the way to full tolerance, which fades at a rate of its
+own and gets no dose. Modes stay on the desk: there are more of them than the processor has registers.
 """
 
 from __future__ import annotations
@@ -15,42 +16,32 @@ from vtrial.kinetics.unrolled import written
 from vtrial.lanes import load, replace, store
 from vtrial.pharmacodynamics import accumulate
 
-def start(shape, left, zero) -> Any:
-    """All modes zero, and what is left of the way to full tolerance."""
+
+def copy(shape, desk, source, target, where) -> None:
+    """Copy modes, for the patients `where`."""
     raise NotImplementedError
 
 
-def read(shape, desk, row) -> Any:
-    """Read modes that lie from `row` on."""
+def advance(shape, desk, z, factor, dose, share) -> None:
+    """Take modes to the end of a leg.
+
+    Times the factors from row `factor` on; and of each drug's dose, which lies at `dose` + drug, the share from row
+    `share` on.
+    """
     raise NotImplementedError
 
 
-def write(shape, desk, row, where, z) -> Any:
-    """Write modes from `row` on, for the patients `where`."""
+def give(shape, desk, z, dose) -> None:
+    """Add a dose of each drug, which lies at `dose` + drug."""
     raise NotImplementedError
 
 
-def keep(shape, desk, row, z) -> Any:
-    """Write modes from `row` on, for all patients."""
+def walk(shape, desk, z, factor, weight, fall) -> tuple[Any, Any, Any, Any]:
+    """Multiply modes by the factors from row `factor` on, and see what `sight` sees."""
     raise NotImplementedError
 
 
-def faded(shape, desk, row, z) -> Any:
-    """Modes times the factors that lie from `row` on."""
-    raise NotImplementedError
-
-
-def dosed(shape, desk, row, z) -> Any:
-    """Modes after a dose of each drug, whose amount times F lies at `row` + drug."""
-    raise NotImplementedError
-
-
-def carried(shape, desk, dose, factor, share, z) -> Any:
-    """Modes at the end of a leg: times the factors from `factor` on, and what is left of the doses, from `share` on."""
-    raise NotImplementedError
-
-
-def sight(shape, desk, weight, fall, z) -> tuple[Any, Any, Any, Any]:
+def sight(shape, desk, z, weight, fall) -> tuple[Any, Any, Any, Any]:
     """What is seen: sum over drugs, sum of pairwise products, and the slopes of both in 1/h.
 
     Weights of the modes lie from `weight` on, those of their slopes from `fall` on.
@@ -58,13 +49,8 @@ def sight(shape, desk, weight, fall, z) -> tuple[Any, Any, Any, Any]:
     raise NotImplementedError
 
 
-def curvature(shape, desk, weight, fall, bow, z) -> tuple[Any, Any]:
-    """Second derivatives, 1/h2, of the two numbers that `sight` gives."""
-    raise NotImplementedError
-
-
-def weighed(shape, desk, row, drug, z) -> Any:
-    """Sum of the modes of one drug, weights from `row` on."""
+def curvature(shape, desk, z, weight, fall, bow) -> tuple[Any, Any]:
+    """Second derivatives, 1/h2, of the first two numbers of `sight`."""
     raise NotImplementedError
 
 
@@ -82,80 +68,76 @@ def _count(shape: Any) -> int:
 
 
 def _sum(row: str, span: range) -> str:
-    return " + ".join(f"load(desk, {row} + {m}) * z[{m}]" for m in span)
-
-
-def _tuple(parts: list[str]) -> str:
-    return f"({', '.join(parts)},)"
+    return " + ".join(f"load(desk, {row} + {m}) * load(desk, z + {m})" for m in span)
 
 
 _names: dict[str, Any] = {"load": load, "replace": replace, "store": store, "accumulate": accumulate}
 _inline: Any = {"forceinline": True}
+_COMBINE = (
+    "bend = bend + slope * u + total * s",
+    "slope = slope + s",
+    "total, product = accumulate(total, product, u)",
+)
+_FIRST = ("total, slope, product, bend = u, s, 0.0 * u, 0.0 * u",)
 
 
-@overload(start, jit_options=_inline)
-def _start(shape, left, zero):
-    return written(_names, "shape, left, zero", f"return {_tuple(['zero'] * _count(shape) + ['left'])}")
+@overload(copy, jit_options=_inline)
+def _copy(shape, desk, source, target, where):
+    lines = [f"replace(desk, target + {m}, where, load(desk, source + {m}))" for m in range(_count(shape) + 1)]
+    return written(_names, "shape, desk, source, target, where", *lines)
 
 
-@overload(read, jit_options=_inline)
-def _read(shape, desk, row):
-    parts = [f"load(desk, row + {m})" for m in range(_count(shape) + 1)]
-    return written(_names, "shape, desk, row", f"return {_tuple(parts)}")
-
-
-@overload(write, jit_options=_inline)
-def _write(shape, desk, row, where, z):
-    lines = [f"replace(desk, row + {m}, where, z[{m}])" for m in range(_count(shape) + 1)]
-    return written(_names, "shape, desk, row, where, z", *lines)
-
-
-@overload(keep, jit_options=_inline)
-def _keep(shape, desk, row, z):
-    return written(
-        _names, "shape, desk, row, z", *(f"store(desk, row + {m}, z[{m}])" for m in range(_count(shape) + 1))
-    )
-
-
-@overload(faded, jit_options=_inline)
-def _faded(shape, desk, row, z):
-    parts = [f"z[{m}] * load(desk, row + {m})" for m in range(_count(shape) + 1)]
-    return written(_names, "shape, desk, row, z", f"return {_tuple(parts)}")
-
-
-@overload(dosed, jit_options=_inline)
-def _dosed(shape, desk, row, z):
-    parts = [f"z[{m}] + load(desk, row + {d})" for d, span in enumerate(_spans(shape)) for m in span]
-    return written(_names, "shape, desk, row, z", f"return {_tuple([*parts, f'z[{_count(shape)}]'])}")
-
-
-@overload(carried, jit_options=_inline)
-def _carried(shape, desk, dose, factor, share, z):
+@overload(advance, jit_options=_inline)
+def _advance(shape, desk, z, factor, dose, share):
+    lines = []
+    for d, span in enumerate(_spans(shape)):
+        lines.append(f"amount = load(desk, dose + {d})")
+        lines += [
+            f"store(desk, z + {m}, load(desk, z + {m}) * load(desk, factor + {m}) + amount * load(desk, share + {m}))"
+            for m in span
+        ]
     n = _count(shape)
-    parts = [
-        f"z[{m}] * load(desk, factor + {m}) + load(desk, dose + {d}) * load(desk, share + {m})"
+    lines.append(f"store(desk, z + {n}, load(desk, z + {n}) * load(desk, factor + {n}))")
+    return written(_names, "shape, desk, z, factor, dose, share", *lines)
+
+
+@overload(give, jit_options=_inline)
+def _give(shape, desk, z, dose):
+    lines = [
+        f"store(desk, z + {m}, load(desk, z + {m}) + load(desk, dose + {d}))"
         for d, span in enumerate(_spans(shape))
         for m in span
     ]
-    parts.append(f"z[{n}] * load(desk, factor + {n})")
-    return written(_names, "shape, desk, dose, factor, share, z", f"return {_tuple(parts)}")
+    return written(_names, "shape, desk, z, dose", *lines)
+
+
+@overload(walk, jit_options=_inline)
+def _walk(shape, desk, z, factor, weight, fall):
+    n = _count(shape)
+    lines = [f"store(desk, z + {n}, load(desk, z + {n}) * load(desk, factor + {n}))"]
+    for d, span in enumerate(_spans(shape)):
+        for m in span:
+            begun = ("u + ", "s + ") if m > span[0] else ("", "")
+            lines += [
+                f"y = load(desk, z + {m}) * load(desk, factor + {m})",
+                f"store(desk, z + {m}, y)",
+                f"u = {begun[0]}load(desk, weight + {m}) * y",
+                f"s = {begun[1]}load(desk, fall + {m}) * y",
+            ]
+        lines += _COMBINE if d else _FIRST
+    return written(_names, "shape, desk, z, factor, weight, fall", *lines, "return total, product, slope, bend")
 
 
 @overload(sight, jit_options=_inline)
-def _sight(shape, desk, weight, fall, z):
+def _sight(shape, desk, z, weight, fall):
     lines = []
     for d, span in enumerate(_spans(shape)):
-        lines += [f"u = {_sum('weight', span)}", f"s = {_sum('fall', span)}"]
-        if d == 0:
-            lines += ["total, slope, product, bend = u, s, 0.0 * u, 0.0 * u"]
-        else:
-            lines += ["bend = bend + slope * u + total * s", "slope = slope + s"]
-            lines += ["total, product = accumulate(total, product, u)"]
-    return written(_names, "shape, desk, weight, fall, z", *lines, "return total, product, slope, bend")
+        lines += [f"u = {_sum('weight', span)}", f"s = {_sum('fall', span)}", *(_COMBINE if d else _FIRST)]
+    return written(_names, "shape, desk, z, weight, fall", *lines, "return total, product, slope, bend")
 
 
 @overload(curvature, jit_options=_inline)
-def _curvature(shape, desk, weight, fall, bow, z):
+def _curvature(shape, desk, z, weight, fall, bow):
     lines = []
     for d, span in enumerate(_spans(shape)):
         lines += [f"u = {_sum('weight', span)}", f"s = {_sum('fall', span)}", f"c = {_sum('bow', span)}"]
@@ -164,10 +146,4 @@ def _curvature(shape, desk, weight, fall, bow, z):
         else:
             lines += ["both = both + curve * u + 2.0 * slope * s + total * c"]
             lines += ["total, slope, curve = total + u, slope + s, curve + c"]
-    return written(_names, "shape, desk, weight, fall, bow, z", *lines, "return curve, both")
-
-
-@overload(weighed, jit_options=_inline)
-def _weighed(shape, desk, row, drug, z):
-    sums = [f"if drug == {d}: return {_sum('row', span)}" for d, span in enumerate(_spans(shape))]
-    return written(_names, "shape, desk, row, drug, z", *sums, "return 0.0 * z[0]")
+    return written(_names, "shape, desk, z, weight, fall, bow", *lines, "return curve, both")
