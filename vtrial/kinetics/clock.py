@@ -23,7 +23,7 @@ type Given = tuple[bytes, bytes]
 
 SPANS = (3 / 8, 3 / 4, 1.0, 2.0)
 """Lengths in h of the steps between the nodes of a leg."""
-_EARLY, _LATER, _HOUR, _HOURS = range(len(SPANS))
+_SHORT, _LONGER, _HOUR, _HOURS = range(len(SPANS))
 EIGHTH = 1 / 8
 """Legs of a whole number of eighths of an hour have their factors from the powers of one."""
 POWERS = 9
@@ -33,6 +33,8 @@ LONGEST_LAG = 1.0
 LOOK, MIDDLE, END, BETWEEN = 0, 1, 2, 3
 """What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; end of
 a step between arrivals, which the trapezoid rule takes."""
+EARLY = 3
+"""Nodes of a leg that come soon after its last dose: to 3/2 h."""
 DAY = 24.0
 
 
@@ -48,7 +50,7 @@ class Kind(NamedTuple):
         room = self.gap - LONGEST_LAG
         if room < 1.5:
             return [], 0.0, 4
-        nodes, covered = [(_EARLY, LOOK), (_EARLY, MIDDLE), (_LATER, END)], 1.5
+        nodes, covered = [(_SHORT, LOOK), (_SHORT, MIDDLE), (_LONGER, END)], 1.5
         while covered + 2.0 <= room and covered < (7.5 if timed else 3.5):
             nodes, covered = [*nodes, (_HOUR, MIDDLE), (_HOUR, END)], covered + 2.0
         while covered + 4.0 <= room:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import BETWEEN, EIGHTH, END, LONGEST_LAG, MIDDLE, POWERS, SPANS, Clocks
+from vtrial.kinetics.clock import BETWEEN, EARLY, EIGHTH, END, LONGEST_LAG, MIDDLE, POWERS, SPANS, Clocks
 from vtrial.kinetics.dwell import LEAST, chance
 from vtrial.kinetics.functions import exponential, log2
 from vtrial.kinetics.modes import advance, copy, curvature, give, sight, walk
@@ -57,6 +57,10 @@ LONGEST_WAIT = 0.75
 """Longest time in h to the first arrival of a leg, and between two."""
 NEAR = 2e-4
 """Newton's method has arrived when its step in h is so small: what is left is of its third power."""
+HUMP = 1.25
+"""By how much a drive that falls, soon after a dose and at the next node, can at most have risen in between."""
+TEETH = 6
+"""Parts into which such a step is divided."""
 LITTLE = 1 / 64
 """Rate times hours up to which five terms give the exponential to 2e-14."""
 KNOWN = len(SPANS)
@@ -73,7 +77,8 @@ class Desk(NamedTuple):
     drug among the arrivals, and the time of the last. `ahead`: growth of the modes over a lag. `powers`:
     their factors over 1/8, 1/4, 1/2, ... h. `steps`: of each step the
     factors of the modes and its span in h; `legs`: of each kind of leg the factors of the modes, and of doses from their
-    arrival on; `move`: factors of one more step. `here`, `walker`: states at a stop, and at a node.
+    arrival on; `move`, `comb`: factors of one more step, of the search and between two nodes. `here`,
+    `walker`: states at a stop, and at a node; `tooth`, `earlier`: between two.
     `given`, `now`: amounts at a stop, and of one arrival. `slot`, `span`, `back`, `at_time`, `noted`: states
     behind a maximum, length of its bracket, guess of how far back it is, time, and whether there is one. `best`, `when`,
     `bar`: highest value, its time, and what a maximum of this leg must exceed.
@@ -99,10 +104,13 @@ class Desk(NamedTuple):
     steps: int
     legs: int
     move: int
+    comb: int
     given: int
     now: int
     here: int
     walker: int
+    tooth: int
+    earlier: int
     slot: int
     span: int
     back: int
@@ -126,7 +134,7 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
     sizes = (
         n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, 1, 1, 1, len(PARAMETERS),
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2), n_kind * (2 * n_mode + 1),
-        n_mode + 1, n_drug, n_drug, n_mode + 1, n_mode + 1,
+        n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
         n_mode + 1, 1, 1, 1, 1, 1, 1, 1, *[n_level] * 5,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
@@ -478,7 +486,7 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         if some(span > 0.0):
             now = now + span
             seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
-            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN)
+            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN, True)
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
         before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
@@ -492,12 +500,13 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         span = load(desk, rung + size - 1)
         now = now + span
         seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
-        _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role)
+        early = node < clocks.first_node[kind] + EARLY or past == clocks.first_node[kind]
+        _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role, early)
         before = seen
         node += 1
     span = load(desk, own + size - 1)
     seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
-    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, END)
+    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, END, False)
     if some(load(desk, at.noted) > 0.0):
         _climb(shape, desk, at)
     store(desk, at.bar, load(desk, at.best))
@@ -547,11 +556,19 @@ def _see(desk, at, z, sums):
 
 
 @inlined
-def _visit(shape, desk, at, z, before, here, span, now, wanted, role):
-    """Note a maximum since the last node, add to the time at each level."""
-    top = (before[2] > 0.0) & (here[2] <= 0.0)
+def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
+    """Note a maximum since the last node, add to the time at each level. `early`: soon after an arrival."""
+    falls = here[2] <= 0.0
+    top = (before[2] > 0.0) & falls
     if some(top):
         _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
+    if early:
+        hump = (before[2] <= 0.0) & falls & (HUMP * before[0] > load(desk, at.bar) * before[1]) & (wanted > 0.0)
+        if some(hump):
+            # a slope that has passed its own maximum falls
+            hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < 0.0)
+            if some(hump):
+                _comb(shape, desk, at, z, here, span, now, hump)
     if at.n_level > 0 and role > 0:
         _spend(desk, at, load(desk, at.A) * here[0] / here[1], span, role)
 
@@ -577,6 +594,26 @@ def _note(shape, desk, at, z, before, here, span, now, top):
         replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
         replace(desk, at.at_time, hot, now)
         replace(desk, at.noted, hot, 1.0)
+
+
+@compiled
+def _comb(shape, desk, at, z, here, span, now, where):
+    """Look for a maximum between two nodes at both of which the drive falls, tooth by tooth, from the later one back.
+
+    A dose may lift a drive that falls, and it may fall again before the next node.
+    """
+    copy(shape, desk, z, at.tooth, where)
+    span = span * (1 / TEETH)
+    for m in range(at.n_mode + 1):
+        store(desk, at.comb + m, exponential(load(desk, at.rate + m) * span))
+    for _ in range(TEETH - 1):
+        copy(shape, desk, at.tooth, at.earlier, where)
+        before = _see(desk, at, at.earlier, walk(shape, desk, at.earlier, at.comb, at.weight, at.fall))
+        top = where & (before[2] > 0.0) & (here[2] <= 0.0)
+        if some(top):
+            _note(shape, desk, at, at.tooth, before, here, span, now, top)
+        copy(shape, desk, at.earlier, at.tooth, where)
+        here, now = before, now - span
 
 
 @inlined
@@ -607,7 +644,9 @@ def _climb(shape, desk, at):
         _lay_move(desk, at, step)
         sums = walk(shape, desk, at.slot, at.move, at.weight, at.fall)
         U, tol, rise = _see(desk, at, at.slot, sums)
-        onward, per = _newton(shape, desk, at, U, tol, rise), 1.0 / tol
+        bend, per = _bend(shape, desk, at, at.slot, U, tol), 1.0 / tol
+        # hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved
+        onward = select(bend < 0.0, rise / (0.0 - bend), 1e9)
         low, high = select(rise <= 0.0, back, low), select(rise <= 0.0, high, back)
         near = larger(onward, 0.0 - onward) <= NEAR
         done = (open_ > 0.0) & (near | (high - low <= NEAR * NEAR))
@@ -625,13 +664,11 @@ def _climb(shape, desk, at):
 
 
 @inlined
-def _newton(shape, desk, at, U, tol, rise):
-    """Hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved."""
-    bends = curvature(shape, desk, at.slot, at.weight, at.fall, at.bow)
-    fading = load(desk, at.rate + at.n_mode)
-    slope = tolerance_slope(load(desk, at.slot + at.n_mode), load(desk, at.fold), fading)
-    bend = greco(*bends, load(desk, at.alpha)) * tol + U * fading * slope
-    return select(bend < 0.0, rise / (0.0 - bend), 1e9)
+def _bend(shape, desk, at, z, U, tol):
+    """Slope of the number that has the sign of the slope, U'' Tol - U Tol''."""
+    bends, fading = curvature(shape, desk, z, at.weight, at.fall, at.bow), load(desk, at.rate + at.n_mode)
+    slope = tolerance_slope(load(desk, z + at.n_mode), load(desk, at.fold), fading)
+    return greco(*bends, load(desk, at.alpha)) * tol + U * fading * slope
 
 
 @inlined
