@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vtrial.compiled import compiled
+from vtrial.moments import Moments
 from vtrial.spec import Spec
 
 if TYPE_CHECKING:
@@ -103,110 +103,11 @@ class Sums:
         mean, noise, paired = (np.full(shape, np.nan) for _ in range(3))
         return cls(mean, noise, paired, np.full((arms, strata, drugs, draws), np.nan))
 
-    def put(self, stratum: int, draws: slice, moments: Moments) -> None:
-        """Enter some draws of a stratum."""
-        where = slice(None), stratum, slice(None), draws
+    def put(self, moments: Moments, *, arms: slice, stratum: int, draws: slice) -> None:
+        """Enter some arms and draws of a stratum."""
+        where = arms, stratum, slice(None), draws
         self.mean[where], self.noise[where] = moments.mean, moments.noise
         self.paired_noise[where], self.treated[where] = moments.paired_noise, moments.treated
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Outcomes of n patients for each draw, reduced over them.
-
-    Parameters
-    ----------
-    n : int
-    mean, difference : arrays, shape (arm, outcome, draw)
-        Means, and those of the difference to the reference arm.
-    squares, paired : arrays, shape (arm, outcome, draw)
-        Sums of squared deviations from these means.
-    treated : array, shape (arm, drug, draw)
-        Share of patients given the drug.
-    """
-
-    n: int
-    mean: Array
-    difference: Array
-    squares: Array
-    paired: Array
-    treated: Array
-
-    @property
-    def noise(self) -> Array:
-        """Variance of the mean."""
-        return self.squares / max(self.n - 1, 1) / self.n
-
-    @property
-    def paired_noise(self) -> Array:
-        """Variance of the mean difference."""
-        return self.paired / max(self.n - 1, 1) / self.n
-
-    def with_further(self, other: Moments) -> Moments:
-        """Add further patients of the same draws (Chan, Golub and LeVeque 1983, Am Stat 37:242-247)."""
-        n = self.n + other.n
-        share, cross = other.n / n, self.n * other.n / n
-        rise, paired_rise = other.mean - self.mean, other.difference - self.difference
-        return Moments(
-            n,
-            self.mean + share * rise,
-            self.difference + share * paired_rise,
-            self.squares + other.squares + cross * rise**2,
-            self.paired + other.paired + cross * paired_rise**2,
-            self.treated + share * (other.treated - self.treated),
-        )
-
-
-def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np.bool_], reference: int) -> Moments:
-    """Reduce outcomes over patients.
-
-    Parameters
-    ----------
-    value : array, shape (item, outcome)
-    item : array of int, shape (arm, draw, patient)
-        Row of `value` that holds the outcomes of a patient under an arm.
-    treated : array of bool, shape (arm, draw, patient, drug)
-    reference : int
-        Arm that differences are to.
-
-    Returns
-    -------
-    Moments
-        A number of an arm depends on this arm's outcomes and the reference's, in the order of the patients.
-
-    Examples
-    --------
-    >>> found = reduce_patients(np.array([[0.0], [1.0]]), np.array([[[0, 1]]]), np.ones((1, 1, 2, 1), bool), 0)
-    >>> float(found.mean[0, 0, 0]), float(found.noise[0, 0, 0]), float(found.paired_noise[0, 0, 0])
-    (0.5, 0.25, 0.0)
-    """
-    arms, draws, n = item.shape
-    out = np.zeros((4, arms, draws, value.shape[1]))
-    _reduce(value, item, reference, out)
-    return Moments(n, *np.swapaxes(out, 2, 3), np.swapaxes(treated.mean(2), 1, 2))
-
-
-@compiled
-def _reduce(value, item, reference, out):
-    """Fill out (what, arm, draw, outcome): sums over patients in their order, first the means, then the squares."""
-    _, arms, draws, outcomes = out.shape
-    patients = item.shape[2]
-    for d in range(draws):
-        for a in range(arms):
-            mean, difference, squares, paired = out[0, a, d], out[1, a, d], out[2, a, d], out[3, a, d]
-            for p in range(patients):
-                own, base = value[item[a, d, p]], value[item[reference, d, p]]
-                for o in range(outcomes):
-                    mean[o] += own[o]
-                    difference[o] += own[o] - base[o]
-            for o in range(outcomes):
-                mean[o] /= patients
-                difference[o] /= patients
-            for p in range(patients):
-                own, base = value[item[a, d, p]], value[item[reference, d, p]]
-                for o in range(outcomes):
-                    squares[o] += (own[o] - mean[o]) ** 2
-                    paired[o] += (own[o] - base[o] - difference[o]) ** 2
 
 
 def standardise(sums: Sums, weight: Array) -> Sums:

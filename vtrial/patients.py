@@ -36,8 +36,8 @@ class Group:
     Parameters
     ----------
     stratum : str
-    draws : sequence of int
-        Numbers of the draws.
+    draws, patients : sequence of int
+        Numbers of the draws, and of the patients in each.
     theta : mapping of str to array, shape (draw,)
         Population parameters.
     own : mapping of str to array, shape (draw, patient)
@@ -48,6 +48,7 @@ class Group:
 
     stratum: str
     draws: Sequence[int]
+    patients: Sequence[int]
     theta: Theta
     own: Mapping[str, NDArray[Any]]
     z: Sequence[Array] = ()
@@ -55,8 +56,7 @@ class Group:
     @property
     def shape(self) -> tuple[int, int]:
         """(draw, patient)."""
-        draws, patients = self.own["AGE"].shape
-        return draws, patients
+        return len(self.draws), len(self.patients)
 
 
 def columns(draws: xr.Dataset) -> dict[str, Array]:
@@ -105,7 +105,8 @@ def draw_patients(
     names = list(strata) if strata is not None else [s.name for s in scenario.population.strata]
     numbers = draws["draw"].values
     span, theta = range(int(numbers[0]), int(numbers[-1]) + 1), columns(draws)
-    groups = [draw_group(scenario, theta, name, span, patients or scenario.patients, z=True) for name in names]
+    who = range(patients or scenario.patients)
+    groups = [draw_group(scenario, theta, name, span, who, z=True) for name in names]
     dims = ("stratum", "draw", "patient")
     variables: dict[str, Any] = {
         name: (dims, np.stack([group.own[name] for group in groups]), _attributes(name)) for name in groups[0].own
@@ -115,27 +116,28 @@ def draw_patients(
     return cohort.merge(draws[[*SEDATION, *thresholds(scenario)]])
 
 
-def draw_group(scenario: Scenario, theta: Theta, stratum: str, span: range, count: int, *, z: bool) -> Group:
-    """Draw the patients of one stratum: `count` for each draw in `span`, to which `theta` belongs; `z` if wanted."""
-    seed, shape = scenario.spec.simulation.seed, (len(span), count)
-    people = scenario.population.draw(stratum, seed, span, range(count))
+def draw_group(scenario: Scenario, theta: Theta, stratum: str, draws: range, patients: range, *, z: bool) -> Group:
+    """Draw some patients of one stratum, for the draws that `theta` belongs to; their `z` if wanted."""
+    seed, shape = scenario.spec.simulation.seed, (len(draws), len(patients))
+    people = scenario.population.draw(stratum, seed, draws, patients)
     people["FED"] = np.full(shape, float(scenario.spec.model.food == "fed"))
     rows = {name: values[:, None] for name, values in theta.items()}
-    own = individual(scenario.model, rows, people, _deviations(scenario, rows, stratum, span, count))
+    own = individual(scenario.model, rows, people, _deviations(scenario, rows, stratum, draws, patients))
     words = [("sensitivity", stratum, drug) for drug in scenario.drugs] if z else []
     return Group(
         stratum,
-        span,
+        draws,
+        patients,
         theta,
         {name: np.broadcast_to(value, shape) for name, value in {**people, **own}.items()},
-        [normals(key(seed, *word), span, range(count)) for word in words],
+        [normals(key(seed, *word), draws, patients) for word in words],
     )
 
 
-def _deviations(scenario: Scenario, theta: Any, stratum: str, span: range, count: int) -> dict[str, Any]:
+def _deviations(scenario: Scenario, theta: Any, stratum: str, draws: range, patients: range) -> dict[str, Any]:
     """Standard normal deviations of the etas, correlated where the model says so."""
     names, seed = list(scenario.model.omega(theta)), scenario.spec.simulation.seed
-    z = {name: normals(key(seed, "eta", stratum, name), span, range(count)) for name in names}
+    z = {name: normals(key(seed, "eta", stratum, name), draws, patients) for name in names}
     if not scenario.model.correlation:
         return z
     matrix = np.eye(len(names))
@@ -175,7 +177,7 @@ def groups_of(scenario: Scenario, cohort: xr.Dataset) -> list[Group]:
     wide = {str(n): v.values for n, v in cohort.data_vars.items() if v.dims == ("stratum", "draw", "patient")}
     z = cohort.variables["z"].values
     return [
-        Group(str(name), numbers, theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]))
+        Group(str(name), numbers, range(cohort.sizes["patient"]), theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]))
         for s, name in enumerate(cohort["stratum"].values)
     ]
 
@@ -201,7 +203,7 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     people["FED"] = np.full((n, 1), float(scenario.spec.model.food == "fed"))
     theta = columns(draws)
     rows = {name: values[:, None] for name, values in theta.items()}
-    z = _deviations(scenario, rows, f"example {patient.name}", range(n), 1) if vary else {}
+    z = _deviations(scenario, rows, f"example {patient.name}", range(n), range(1)) if vary else {}
     own = individual(scenario.model, rows, people, z)
     every = {name: np.broadcast_to(value, (n, 1)) for name, value in {**people, **own}.items()}
-    return Group(patient.name, range(n), theta, every)
+    return Group(patient.name, range(n), range(1), theta, every)

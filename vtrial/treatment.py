@@ -222,7 +222,7 @@ def _kinetics(
         return expose_nonlinear(model.dynamics, *given, **options)
     except Unsolved as error:
         d, p = np.unravel_index(patient[error.patient], group.shape)
-        who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {p}"
+        who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {group.patients[p]}"
         raise InputError([f"model {model.name} cannot solve a patient: {who}: {error.reason}"]) from error
 
 

@@ -7,6 +7,7 @@ treatment's rules name. A scenario names models, policies and strata; it has no 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,6 +187,11 @@ class Scenario:
         spec = self.spec.model_copy(update={"model": self.spec.model.model_copy(update=given)})
         fix = {name: fixed(value, self.model.param(name).unit) for name, value in change.fix.items()}
         return replace(self, spec=spec, fix=self.fix | fix)
+
+    def asking_for(self, wanted: Callable[[Outcome], bool]) -> Scenario:
+        """The same scenario with those endpoints alone that give an outcome that is wanted."""
+        kept = [e for e in self.spec.endpoints if any(wanted(outcome) for outcome in e.outcomes(self.model))]
+        return replace(self, spec=self.spec.model_copy(update={"endpoints": tuple(kept)}))
 
     def arm(self, name: str) -> Arm:
         """An arm by name, from the scenario or the library."""
