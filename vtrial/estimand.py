@@ -255,12 +255,12 @@ def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> tuple[Array, Array]:
     ranks, errors = np.zeros((arms, strata, arms)), np.zeros((arms, strata, arms))
     for s in range(strata):
         inside = np.flatnonzero(eligible[:, s])
-        for a in inside:
-            lower = (risk[inside, s] < risk[a, s]).sum(0)
-            tied = (risk[inside, s] == risk[a, s]).sum(0)
-            for k in range(len(inside)):
-                share = ((k >= lower) & (k < lower + tied)) / tied
-                ranks[a, s, k], errors[a, s, k] = share.mean(), np.sqrt(_variance(share) / draws)
+        own, k = risk[inside, s], np.arange(len(inside))[:, None]
+        for a, mine in zip(inside, own, strict=True):
+            lower, tied = (own < mine).sum(0), (own == mine).sum(0)
+            share = ((k >= lower) & (k < lower + tied)) / tied  # rank, draw
+            ranks[a, s, : len(inside)] = share.mean(-1)
+            errors[a, s, : len(inside)] = np.sqrt(_variance(share) / draws)
     return ranks, errors
 
 
