@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -117,7 +118,11 @@ class LevelReached(Spec):
         peaks = [seen.exposure.peak[:, seen.window(w)] for w in self.within]
         r = seen.r[:, [k - 1 for k in self.level]]
         if self.estimator == "integrated":
-            each = [level_probabilities(peak, seen.draw, r, seen.omega_S) for peak in peaks]
+            each = [level_probabilities(peaks[0], seen.draw, r, seen.omega_S)]
+            for before, peak in pairwise(peaks):
+                later = np.flatnonzero((peak != before).any(0))  # the first days' peak is often the week's
+                each.append(each[-1].copy())
+                each[-1][:, later] = level_probabilities(peak[:, later], seen.draw[later], r, seen.omega_S)
             return [of_window[i] for i in range(len(self.level)) for of_window in each]
         own, omega_S = seen.of_draw(r), seen.of_draw(seen.omega_S)
         return [

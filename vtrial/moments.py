@@ -67,7 +67,7 @@ def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np
     value : array, shape (item, outcome)
     item : array of int, shape (arm, draw, patient)
         Row of `value` that holds the outcomes of a patient under an arm.
-    treated : array of bool, shape (arm, draw, patient, drug)
+    treated : array of bool, shape (arm, drug, draw, patient)
     reference : int
         Arm that differences are to.
 
@@ -79,21 +79,21 @@ def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np
 
     Examples
     --------
-    >>> found = reduce_patients(np.array([[0.0], [1.0]]), np.array([[[0, 1]]]), np.ones((1, 1, 2, 1), bool), 0)
+    >>> found = reduce_patients(np.array([[0.0], [1.0]]), np.array([[[0, 1]]]), np.ones((1, 1, 1, 2), bool), 0)
     >>> float(found.mean[0, 0, 0]), float(found.noise[0, 0, 0]), float(found.paired_noise[0, 0, 0])
     (0.5, 0.25, 0.0)
     """
-    arms, draws, n, drugs = treated.shape
-    out, given = np.zeros((4, arms, draws, value.shape[1])), np.zeros((arms, draws, drugs))
-    _reduce(value, item, treated, reference, out, given)
-    return Moments(n, *np.swapaxes(out, 2, 3), np.swapaxes(given, 1, 2))
+    arms, draws, n = item.shape
+    out = np.zeros((4, arms, draws, value.shape[1]))
+    _reduce(value, item, reference, out)
+    return Moments(n, *np.swapaxes(out, 2, 3), treated.mean(-1))
 
 
 @compiled
-def _reduce(value, item, treated, reference, out, given):
-    """Fill out (what, arm, draw, outcome), as in `Moments`, and the share given each drug (arm, draw, drug)."""
+def _reduce(value, item, reference, out):
+    """Fill out (what, arm, draw, outcome), as in `Moments`."""
     _, arms, draws, outcomes = out.shape
-    patients, drugs = item.shape[2], given.shape[2]
+    patients = item.shape[2]
     for d in range(draws):  # the outcomes of one draw stay in the cache for all arms and both passes
         for a in range(arms):
             mean, difference, squares, paired = out[0, a, d], out[1, a, d], out[2, a, d], out[3, a, d]
@@ -102,13 +102,9 @@ def _reduce(value, item, treated, reference, out, given):
                 for o in range(outcomes):
                     mean[o] += own[o]
                     difference[o] += own[o] - base[o]
-                for k in range(drugs):
-                    given[a, d, k] += treated[a, d, p, k]
             for o in range(outcomes):
                 mean[o] /= patients
                 difference[o] /= patients
-            for k in range(drugs):
-                given[a, d, k] /= patients
             for p in range(patients):
                 own, base = value[item[a, d, p]], value[item[reference, d, p]]
                 for o in range(outcomes):

@@ -15,9 +15,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial import endpoint
+from vtrial.compiled import compiled
 from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
 from vtrial.patients import Group, groups_of, one_patient, thresholds
-from vtrial.policy import Arm, Regimen, Regimens, arm_regimens
+from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
 from vtrial.population import COVARIATES
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
@@ -46,7 +47,7 @@ class Given:
         Number of the patient in the group, draw * patients + patient.
     item : array, shape (arm, draw, patient)
         The item that an arm gives a patient.
-    treated : array of bool, shape (arm, draw, patient, drug)
+    treated : array of bool, shape (arm, drug, draw, patient)
         Who is given the drug.
     """
 
@@ -67,7 +68,7 @@ class Outcomes:
         In the order of the scenario's outcomes.
     item : array, shape (arm, draw, patient)
         The item that an arm gives a patient.
-    treated : array of bool, shape (arm, draw, patient, drug)
+    treated : array of bool, shape (arm, drug, draw, patient)
         Who is given the drug.
     """
 
@@ -115,33 +116,64 @@ def _slices(n: int, longest: int) -> Iterator[slice]:
 
 def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
     """Give every patient the doses of every arm, and find the distinct treatments."""
-    given = [_regimens(scenario, arm, group) for arm in arms]
-    every, n = np.arange(group.own["AGE"].size), group.own["AGE"].size
-    kind, rows = np.zeros((len(arms), n), np.int32), np.zeros((1, 0), np.int32)  # rows: of a kind, in each table
-    tables = []
+    known: Known = {}
+    given = [_regimens(scenario, arm, group, known) for arm in arms]
+    draws, patients = group.shape
+    kind = np.zeros((len(arms), draws * patients), np.int32)
+    rows, tables = np.zeros((1, 0), np.int32), list[list[Regimen]]()  # rows: those of a kind, in each table
     for drug in scenario.drugs:
         table, row = _common_table([of_arm[drug] for of_arm in given])
-        kind = kind * len(table) + row
-        used = np.zeros(len(rows) * len(table), bool)
-        used[kind] = True
-        found = np.flatnonzero(used)
-        kind, rows = _places(used)[kind], np.column_stack([rows[found // len(table)], found % len(table)])
+        found = _combine(kind, row, len(rows), len(table))
+        rows = np.column_stack([rows[found // len(table)], found % len(table)])
         tables.append(table)
-    taken = np.zeros((len(rows), n), bool)
-    taken[kind, every] = True
-    which, patient = np.nonzero(taken)
+    patient, ends = _items(kind, len(rows))
     return Given(
         tables,
-        list(rows[which].T),
+        list(np.repeat(rows, np.diff(ends), axis=0).T),
         patient,
-        _places(taken)[kind, every].reshape(len(arms), *group.shape),
-        np.array([np.stack([of_arm[drug].treated for drug in scenario.drugs], -1) for of_arm in given]),
+        kind.reshape(len(arms), draws, patients),
+        np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
     )
 
 
-def _places(chosen: NDArray[np.bool_]) -> Index:
-    """Place of each chosen element among the chosen, in C order."""
-    return (np.cumsum(chosen, dtype=np.int32) - 1).reshape(chosen.shape)
+@compiled
+def _combine(kind, row, kinds, rows):
+    """Number the combinations of kind and row that occur, in ascending order, into `kind`; return which they are."""
+    number = np.zeros(kinds * rows, np.int32)
+    for a in range(kind.shape[0]):
+        for p in range(kind.shape[1]):
+            kind[a, p] = kind[a, p] * rows + row[a, p]
+            number[kind[a, p]] = 1
+    found = np.flatnonzero(number)
+    for place, which in enumerate(found):
+        number[which] = place
+    for a in range(kind.shape[0]):
+        for p in range(kind.shape[1]):
+            kind[a, p] = number[kind[a, p]]
+    return found
+
+
+@compiled
+def _items(kind, kinds):
+    """Items by kind, then patient: their patients, where each kind begins and ends; put an arm's item into `kind`."""
+    last, ends = np.full(kinds, -1), np.zeros(kinds + 1, np.int64)
+    for p in range(kind.shape[1]):
+        for a in range(kind.shape[0]):
+            if last[kind[a, p]] != p:
+                last[kind[a, p]] = p
+                ends[kind[a, p] + 1] += 1
+    ends[:] = np.cumsum(ends)
+    patient, place = np.empty(ends[-1], np.int64), ends[:-1] - 1
+    last[:] = -1
+    for p in range(kind.shape[1]):
+        for a in range(kind.shape[0]):
+            k = kind[a, p]
+            if last[k] != p:
+                last[k] = p
+                place[k] += 1
+                patient[place[k]] = p
+            kind[a, p] = place[k]
+    return patient, ends
 
 
 def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], Index]:
@@ -159,7 +191,7 @@ def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], Index]:
     return table, row
 
 
-def _regimens(scenario: Scenario, arm: Arm, group: Group) -> dict[str, Regimens]:
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
     """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
     visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
     treatment = scenario.spec.treatment
@@ -172,6 +204,7 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group) -> dict[str, Regimens]
         start=treatment.start,
         horizon=treatment.horizon + latest,
         titrate=treatment.titrate,
+        known=known,
     )
     return {drug: given.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
@@ -295,7 +328,7 @@ def simulate(
         outcome.name: (dims, values[..., o], {"units": outcome.unit, "long_name": outcome.label})
         for o, outcome in enumerate(scenario.outcomes)
     }
-    variables["treated"] = ((*dims, "drug"), np.stack([part.treated[0] for part in parts]))
+    variables["treated"] = ((*dims, "drug"), np.moveaxis(np.stack([part.treated[0] for part in parts]), 1, -1))
     coords = {"stratum": cohort["stratum"], "draw": cohort["draw"], "drug": scenario.drugs}
     return xr.Dataset(variables, coords, {"arm": arm.id})
 
