@@ -27,7 +27,7 @@ from vtrial.stage import stage
 type Array = NDArray[np.float64]
 type Index = NDArray[np.integer]
 
-SLICE = 32_768
+SLICE = 16_384
 """Items exposed at once: what the kinetics need beside their results is bounded by it."""
 
 
