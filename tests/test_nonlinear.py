@@ -22,7 +22,6 @@ from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear
 from vtrial.library import MODELS
 from vtrial.model import Drug, check_fixed
 from vtrial.model.dynamics import Dynamics, effect_site, linear, michaelis_menten, target_mediated, together, turnover
-from vtrial.patients import trace_example
 from vtrial.problem import InputError
 from vtrial.trial import BLOCK, _blocks
 
