@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 
 from vtrial import draw_parameters, load_result, run, save_result
-from vtrial.patients import draw_patients, expose_reference, simulate
+from vtrial.patients import draw_patients
 from vtrial.spec import InputError
+from vtrial.treatment import expose_reference, simulate
 
 
 def same_bytes(a, b):
@@ -30,10 +31,11 @@ def test_same_seed_same_bytes(tiny, result):
     assert result.attrs == again.attrs
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("block", [1, 24, 100_000])
-def test_threads_and_blocks_leave_every_bit(tiny, result, threads, block):
-    assert same_bytes(result, run(tiny, threads=threads, block=block))
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("memory", ["1 kB", "18 MiB", "4 GiB"])
+def test_threads_and_memory_leave_every_bit(scenario, whole, monkeypatch, threads, memory):
+    monkeypatch.setattr("vtrial.block.FEWEST", 16)  # small blocks, though the scenario is small
+    assert same_bytes(whole, run(scenario(PARTS), threads=threads, memory=memory))
 
 
 def test_other_seed_other_numbers(scenario, result):
@@ -228,11 +230,13 @@ def test_interrupted_save_leaves_the_old_file_and_no_other(result, tmp_path, mon
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.nc", "before")]
 
 
-def test_progress_counts_to_the_total(tiny):
+def test_progress_counts_to_the_total(tiny, monkeypatch):
     seen = []
-    run(tiny, threads=1, block=16, progress=lambda done, total: seen.append((done, total)))
+    monkeypatch.setattr("vtrial.block.FEWEST", 16)
+    run(tiny, threads=1, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (2 * 20 * 8 * 3, 2 * 20 * 8 * 3)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert len(seen) > 2
 
 
 def test_error_in_progress_stops_the_run(tiny):
@@ -240,19 +244,24 @@ def test_error_in_progress_stops_the_run(tiny):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, threads=1, block=8, progress=stop)
+        run(tiny, threads=1, progress=stop)
 
 
 PARTS = (
     "simulation:",
-    "examples:\n  patient: {age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}\n"
+    "sensitivities: {arms: [ARM0_INDEX], strata: [75-84 G4], cases: {none: {fix: {alpha: 0}}}}\nexamples:\n  patient: {age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}\n"
     "  arms: [ARM0_INDEX]\n"
     "dose_risk: {arm: ARM0_INDEX, strata: [75-84 G4], multiples: [1, 2, 4]}\nsimulation:",
 )
 
 
-def test_examples_and_dose_risk_are_kept(scenario, result):
-    found = run(scenario(PARTS), threads=1)
+@pytest.fixture(scope="module")
+def whole(scenario):
+    return run(scenario(PARTS), threads=1)
+
+
+def test_examples_and_dose_risk_are_kept(whole, result):
+    found = whole
     example = found["examples"]["ARM0_INDEX"]
     assert dict(example["conc"].sizes) == {"draw": 20, "time": 145, "drug": 2}
     assert float(example["conc"].isel(time=0).max()) == 0.0
@@ -260,6 +269,9 @@ def test_examples_and_dose_risk_are_kept(scenario, result):
     assert (np.diff(risk) > 0).all()
     own = result["estimates"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="level3_72h", stat="mean")
     assert float(risk.sel(multiple=1)) == pytest.approx(float(own), rel=1e-12)
+    assumed = found["sensitivity"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", stat="mean")
+    assert float(assumed[0]) == pytest.approx(float(own), rel=1e-12)
+    assert float(assumed[1]) < float(own)
 
 
 # ------------------------------------------------------------------------------- Monte Carlo errors, slow
