@@ -80,7 +80,9 @@ def test_patients_in_parts_are_those_at_once(cuts):
         first = first.with_further(other)
     assert first.n == PATIENTS
     for name in PARTS:
-        np.testing.assert_allclose(getattr(first, name), getattr(whole, name), rtol=1e-12, atol=1e-15)  # of values around 1
+        np.testing.assert_allclose(
+            getattr(first, name), getattr(whole, name), rtol=1e-12, atol=1e-15
+        )  # of values around 1
 
 
 def test_a_rare_and_tiny_risk_keeps_its_relative_precision():

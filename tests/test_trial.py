@@ -249,7 +249,8 @@ def test_error_in_progress_stops_the_run(tiny):
 
 PARTS = (
     "simulation:",
-    "sensitivities: {arms: [ARM0_INDEX], strata: [75-84 G4], cases: {none: {fix: {alpha: 0}}}}\nexamples:\n  patient: {age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}\n"
+    "sensitivities: {arms: [ARM0_INDEX], strata: [75-84 G4], cases: {none: {fix: {alpha: 0}}}}\n"
+    "examples:\n  patient: {age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}\n"
     "  arms: [ARM0_INDEX]\n"
     "dose_risk: {arm: ARM0_INDEX, strata: [75-84 G4], multiples: [1, 2, 4]}\nsimulation:",
 )

@@ -4,7 +4,9 @@ Research software: not for dosing decisions in patients.
 
 Five hops lead from the command line to a number, each a public function::
 
-    cli -> run -> draw_patients -> simulate -> estimate
+    cli -> run -> reduce_block -> treat -> estimate
+
+In a notebook, `draw_patients` and `simulate` give the same people and their outcomes as labelled arrays.
 
 | floor | rooms |
 |---|---|

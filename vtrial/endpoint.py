@@ -206,9 +206,7 @@ class PeakClock(Spec):
         for other, its_time in zip(seen.exposure.peak[1:, w], seen.exposure.peak_time[1:, w], strict=True):
             peak, time = np.maximum(peak, other), np.where(other > peak, its_time, time)
         hour = np.where(peak > 0, (seen.clock + time) % 24.0, np.nan)  # the undosed peak at no time
-        return [
-            ((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b)).astype(float) for a, b in CLOCK_BINS
-        ]
+        return [((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b)).astype(float) for a, b in CLOCK_BINS]
 
 
 CLOCK_BINS = ((0, 6), (6, 12), (12, 18), (18, 24), (22, 7))

@@ -177,7 +177,14 @@ def groups_of(scenario: Scenario, cohort: xr.Dataset) -> list[Group]:
     wide = {str(n): v.values for n, v in cohort.data_vars.items() if v.dims == ("stratum", "draw", "patient")}
     z = cohort.variables["z"].values
     return [
-        Group(str(name), numbers, range(cohort.sizes["patient"]), theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]))
+        Group(
+            str(name),
+            numbers,
+            range(cohort.sizes["patient"]),
+            theta,
+            {n: values[s] for n, values in wide.items()},
+            list(z[:, s]),
+        )
         for s, name in enumerate(cohort["stratum"].values)
     ]
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -167,7 +166,12 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads:
     _in_threads(threads, treat, blocks_of(scenario, strata, arms=1, memory=memory, threads=threads))
     mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
     return xr.Dataset(
-        {"value": (("stratum", "multiple", "outcome", "stat"), describe(mean, noise, scenario.spec.estimands.interval))},
+        {
+            "value": (
+                ("stratum", "multiple", "outcome", "stat"),
+                describe(mean, noise, scenario.spec.estimands.interval),
+            )
+        },
         {
             "stratum": strata,
             "multiple": list(multiples),

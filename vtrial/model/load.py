@@ -130,7 +130,9 @@ def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
         for name in sorted(wanted):
             if name not in rows:
                 problems.append(
-                    Problem(f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=MODELS / "evidence" / file)
+                    Problem(
+                        f"model {model.name} names row '{name}'; {nearest(name, rows)}", file=MODELS / "evidence" / file
+                    )
                 )
                 continue
             row = rows[name]
