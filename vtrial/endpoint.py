@@ -126,7 +126,7 @@ class LevelReached(Spec):
             return [of_window[i] for i in range(len(self.level)) for of_window in each]
         own, omega_S = seen.of_draw(r), seen.of_draw(seen.omega_S)
         return [
-            level_reached(peak, own[:, i], omega_S, seen.z[: len(peak)]).astype(float)
+            level_reached(list(peak), own[:, i], omega_S, seen.z[: len(peak)]).astype(float)
             for i in range(len(self.level))
             for peak in peaks
         ]

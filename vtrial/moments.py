@@ -86,7 +86,8 @@ def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np
     arms, draws, n = item.shape
     out = np.zeros((4, arms, draws, value.shape[1]))
     _reduce(value, item, reference, out)
-    return Moments(n, *np.swapaxes(out, 2, 3), treated.mean(-1))
+    mean, difference, squares, paired = np.swapaxes(out, 2, 3)
+    return Moments(n, mean, difference, squares, paired, treated.mean(-1))
 
 
 @compiled

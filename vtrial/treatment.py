@@ -25,7 +25,7 @@ from vtrial.scenario import Scenario
 from vtrial.stage import stage
 
 type Array = NDArray[np.float64]
-type Index = NDArray[np.integer]
+type Index = NDArray[np.int64]
 
 SLICE = 16_384
 """Items exposed at once: what the kinetics need beside their results is bounded by it."""
@@ -54,7 +54,7 @@ class Given:
     table: list[list[Regimen]]
     row: list[Index]
     patient: Index
-    item: Index
+    item: NDArray[np.int32]
     treated: NDArray[np.bool_]
 
 
@@ -73,7 +73,7 @@ class Outcomes:
     """
 
     value: Array
-    item: Index
+    item: NDArray[np.int32]
     treated: NDArray[np.bool_]
 
 
@@ -176,7 +176,7 @@ def _items(kind, kinds):
     return patient, ends
 
 
-def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], Index]:
+def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:
     """Put the regimens of several arms into one table, equal ones once, and find each patient's row (arm, n)."""
     known: dict[tuple[bytes, bytes], int] = {}
     table: list[Regimen] = []
