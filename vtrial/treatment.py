@@ -219,10 +219,8 @@ def _expose(
     def own(name: str) -> Array:
         return group.own[name].reshape(-1)[patient] if name in group.own else group.theta[name][draw]
 
-    doses = [
-        ([(regimen.time, regimen.amt * multiple) for regimen in table], row[part])
-        for table, row in zip(given.table, given.row, strict=True)
-    ]
+    each = zip(given.table, given.row, strict=True)
+    doses = [([(regimen.time, regimen.amt * multiple) for regimen in table], row[part]) for table, row in each]
     first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[row] for table, row in doses]
     origin = np.min(first, axis=0)
     origin = np.where(np.isfinite(origin), origin, 0.0)
