@@ -34,6 +34,16 @@ DIALYSED = -1
 """What `Policy.tier_of` gives for a patient who is treated by the policy's dialysis entry."""
 
 
+class _Tables(dict[tuple[float, float, bool], tuple[tuple[Regimen, ...], np.ndarray]]):
+    """What a policy has written out already: no part of what it is, nor of what travels to a worker."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tables)
+
+    def __reduce__(self):
+        return _Tables, ()
+
+
 class Policy(Spec):
     """A dosing rule of one drug, from what the prescriber sees of a patient to doses."""
 
@@ -78,7 +88,7 @@ class Policy(Spec):
 
     _id: str = PrivateAttr("")
     _drug: str = PrivateAttr("")
-    _tables: dict[tuple[float, float, bool], tuple[tuple[Regimen, ...], np.ndarray]] = PrivateAttr(default_factory=dict)
+    _tables: _Tables = PrivateAttr(default_factory=lambda: _Tables())
 
     @property
     def id(self) -> str:
