@@ -10,7 +10,7 @@ Five hops lead from the command line to a number, each a public function::
 |---|---|
 | 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
 | 1 | `spec` strict YAML, units; `sample` every random number |
-| 2 | `model` what a model file defines |
+| 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
 | 5 | `scenario` one YAML file, one question |

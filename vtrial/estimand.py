@@ -6,7 +6,9 @@ Let R_d be the mean outcome of draw d. Then
 * the estimate is the mean of R_d over draws, its interval the equal-tailed quantiles of R_d;
 * MCSE = SD(R_d) / sqrt(draws): it covers both draws and patients, because patients are fresh in each draw;
 * inner share = mean(V_d) / Var(R_d), V_d the variance of R_d due to its finite number of patients: the part of
-  the interval's width that is patient noise and would vanish with more patients.
+  the interval's width that is patient noise and would vanish with more patients. V_d is the variance between
+  independent patients over their number or, where only groups of patients are independent (`vtrial.scheme`),
+  between the groups' means over theirs: (m_1 - m_2)^2 / 4 for two halves.
 
 Contrasts are computed draw by draw on the same patients. References: Morris et al. 2019, Stat Med 38:2074-2102
 (ADEMP; MCSE); O'Hagan et al. 2007, Health Econ 16:1009-23 (nested simulation).
@@ -103,8 +105,20 @@ class Sums:
         return cls(mean, noise, paired, np.full((arms, strata, drugs, draws), np.nan))
 
 
-def reduce_patients(values: Array, reference: Array) -> tuple[Array, Array, Array]:
+def reduce_patients(values: Array, reference: Array, replicates: int | None = None) -> tuple[Array, Array, Array]:
     """Reduce outcomes (..., patient) over patients: mean, variance of the mean, the same of the paired difference.
+
+    Parameters
+    ----------
+    values, reference : arrays, shape (..., patient)
+        Outcomes under an arm, and under the reference arm.
+    replicates : int, optional
+        Number of equally large groups of consecutive patients that are independent of each other, if patients of a
+        group are not: the variance of the mean is then that between the groups' means, over their number.
+
+    Returns
+    -------
+    tuple of three arrays, shape (...)
 
     Examples
     --------
@@ -112,6 +126,8 @@ def reduce_patients(values: Array, reference: Array) -> tuple[Array, Array, Arra
     >>> float(mean[0]), float(noise[0]), float(paired[0])
     (0.5, 0.25, 0.0)
     """
+    if replicates is not None:
+        values, reference = (x.reshape(*x.shape[:-1], replicates, -1).mean(-1) for x in (values, reference))
     n = values.shape[-1]
     degrees = max(n - 1, 1)
     mean = values.mean(-1)

@@ -21,8 +21,8 @@ from vtrial.population import COVARIATES
 from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
 from vtrial.problem import InputError
-from vtrial.sample import key, normals
 from vtrial.scenario import Scenario
+from vtrial.scheme import Plain, Scheme, normals
 from vtrial.stage import stage
 
 SEDATION = ("alpha", "tolerance_fold", "tolerance_t_half", "omega_S")
@@ -42,7 +42,8 @@ def draw_patients(
     strata : sequence of str, optional
         Names of strata; all by default.
     patients : int, optional
-        Patients for each draw in each stratum; the scenario's by default.
+        Patients for each draw in each stratum; the scenario's by default. With Sobol sampling another number moves
+        all of them.
 
     Returns
     -------
@@ -50,12 +51,14 @@ def draw_patients(
         ``Cohort``, dims (stratum, draw, patient): covariates, ``GFR`` (true, mL/min), individual parameters, and
         ``z`` (channel, the first of which serves a combined drive), the deviation of log sensitivity that only the
         counting estimator looks at. Patients are fresh in each draw and the same for all arms; more strata, draws
-        or patients leave them as they are.
+        or (in plain sampling) patients leave them as they are.
 
     Raises
     ------
     KeyError
         If a stratum is unknown.
+    InputError
+        If Sobol sampling does not allow the number of patients.
 
     Examples
     --------
@@ -70,15 +73,14 @@ def draw_patients(
     names = list(strata) if strata is not None else [s.name for s in scenario.population.strata]
     numbers = draws["draw"].values
     span, count = range(int(numbers[0]), int(numbers[-1]) + 1), patients or scenario.patients
-    theta = _columns(draws, 2)
-    seed = scenario.spec.simulation.seed
+    theta, scheme = _columns(draws, 2), scenario.scheme(count)
     parts = []
     for name in names:
-        people = scenario.population.draw(name, seed, span, range(count))
+        people = scenario.population.draw(name, scheme, span, range(count))
         people["FED"] = np.full_like(people["AGE"], float(scenario.spec.model.food == "fed"))
-        z = _deviations(scenario, theta, name, span, count)
+        z = _deviations(scenario.model, scheme, theta, name, span, count)
         own = individual(scenario.model, theta, people, z)
-        sensitivity = [normals(key(seed, "sensitivity", name, drug), span, range(count)) for drug in scenario.drugs]
+        sensitivity = [normals(scheme, "sensitivity", name, drug, span, range(count)) for drug in scenario.drugs]
         every = {n: np.broadcast_to(v, (len(span), count)) for n, v in {**people, **own}.items()}
         variables = {n: (("draw", "patient"), v, _attributes(n)) for n, v in every.items()}
         parts.append(xr.Dataset(variables | {"z": (("channel", "draw", "patient"), np.stack(sensitivity))}))
@@ -91,14 +93,14 @@ def _columns(draws: xr.Dataset, ndim: int) -> dict[str, NDArray[np.float64]]:
     return {str(n): draws[n].values.reshape(-1, *[1] * (ndim - 1)) for n in draws.data_vars}
 
 
-def _deviations(scenario: Scenario, theta: Any, stratum: str, span: range, count: int) -> dict[str, Any]:
+def _deviations(model: Model, scheme: Scheme, theta: Any, stratum: str, span: range, count: int) -> dict[str, Any]:
     """Standard normal deviations of the etas, correlated where the model says so."""
-    names, seed = list(scenario.model.omega(theta)), scenario.spec.simulation.seed
-    z = {name: normals(key(seed, "eta", stratum, name), span, range(count)) for name in names}
-    if not scenario.model.correlation:
+    names = list(model.omega(theta))
+    z = {name: normals(scheme, "eta", stratum, name, span, range(count)) for name in names}
+    if not model.correlation:
         return z
     matrix = np.eye(len(names))
-    for (one, other), rho in scenario.model.correlation.items():
+    for (one, other), rho in model.correlation.items():
         i, j = names.index(one), names.index(other)
         matrix[i, j] = matrix[j, i] = rho
     mixed = np.einsum("ij,jdp->idp", np.linalg.cholesky(matrix), np.stack([z[name] for name in names]))
@@ -300,7 +302,8 @@ def _one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, var
     people = {name: np.full((n, 1), value) for name, value in covariates_of(patient).items()}
     people["FED"] = np.full((n, 1), float(scenario.spec.model.food == "fed"))
     theta = _columns(draws, 2)
-    z = _deviations(scenario, theta, f"example {patient.name}", range(n), 1) if vary else {}
+    plain = Plain(scenario.spec.simulation.seed)  # one to a draw: nothing to spread
+    z = _deviations(scenario.model, plain, theta, f"example {patient.name}", range(n), 1) if vary else {}
     own = individual(scenario.model, theta, people, z)
     every = {name: np.broadcast_to(value, (n, 1))[None] for name, value in {**people, **own}.items()}
     cohort = xr.Dataset(

@@ -19,7 +19,7 @@ import xarray as xr
 from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
 from vtrial.kinetics import Exposure
 from vtrial.library import POLICIES
-from vtrial.model import draw_parameters, evidence_rows
+from vtrial.model import evidence_rows
 from vtrial.patients import covariates_of, draw_patients, expose_reference, part_of, simulate, trace_example
 from vtrial.policy import Arm, arm_regimens, unavailable_doses
 from vtrial.scenario import Scenario
@@ -70,9 +70,9 @@ def run(
     >>> float(result["estimates"]["value"].sel(arm="ARM0_INDEX", outcome="level1_7d", stat="mean")[0]) > 0.1
     True
     """
-    spec, seed = scenario.spec, scenario.spec.simulation.seed
+    spec = scenario.spec
     with stage("draw parameters"):
-        draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
+        draws = scenario.parameters(posterior)
     with stage("reference patient"):
         reference = expose_reference(scenario, draws)
     strata = [stratum.name for stratum in scenario.population.strata]
@@ -122,7 +122,7 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
     with stage("draw patients"):
         cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
     exposed = part_of(reference, block.draws)
-    names = [outcome.name for outcome in scenario.outcomes]
+    names, replicates = [outcome.name for outcome in scenario.outcomes], scenario.replicates
     order = sorted(range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference)
     compared: list[Any] = []
     for a in order:
@@ -132,7 +132,7 @@ def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Expos
         with stage("reduce"):
             for o, (value, base) in enumerate(zip(values, compared, strict=True)):
                 where = a, block.stratum, o, block.draws
-                sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
+                sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base, replicates)
             sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
     return len(scenario.arms) * cohort.sizes["draw"] * cohort.sizes["patient"]
 
@@ -177,7 +177,7 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
         cohort = draw_patients(scenario, draws, strata=[stratum])
         treated = (simulate(scenario, cohort, asked.arm, reference, multiple=m) for m in asked.multiples)
         outcomes = (outcome.isel(stratum=0) for outcome in treated)
-        return [[reduce_patients(o[n].values, o[n].values)[:2] for n in names] for o in outcomes]
+        return [[reduce_patients(o[n].values, o[n].values, scenario.replicates)[:2] for n in names] for o in outcomes]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reduced = np.array(list(pool.map(treat, asked.strata)))  # stratum, multiple, outcome, mean or noise, draw
@@ -202,15 +202,14 @@ def _sensitivity(scenario: Scenario, posterior: Path | str | None) -> xr.Dataset
 
     @stage("sensitivities")
     def treat(varied: Scenario) -> list[list[Any]]:
-        seed = varied.spec.simulation.seed
-        draws = draw_parameters(varied.model, varied.draws, seed, posterior=posterior, fix=varied.fix)
+        draws = varied.parameters(posterior)
         reference = expose_reference(varied, draws)
         cohorts = [draw_patients(varied, draws, strata=[stratum]) for stratum in asked.strata]
         risks = [
             [simulate(varied, c, arm, reference)[estimands.primary].isel(stratum=0).values for c in cohorts]
             for arm in asked.arms
         ]
-        return [[reduce_patients(risk, risk)[:2] for risk in row] for row in risks]
+        return [[reduce_patients(risk, risk, varied.replicates)[:2] for risk in row] for row in risks]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reduced = np.array(list(pool.map(treat, cases.values())))  # case, arm, stratum, mean or noise, draw
@@ -257,6 +256,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "food": spec.model.food,
         "fixed": json.dumps(scenario.fix),
         "seed": spec.simulation.seed,
+        "sampling": spec.simulation.sampling,
         "size": scenario.size,
         "draws": scenario.draws,
         "patients": scenario.patients,
