@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import SOBOL
 
 from vtrial import draw_parameters, load_result, run, save_result
 from vtrial.patients import draw_patients, expose_reference, simulate
@@ -30,10 +31,25 @@ def test_same_seed_same_bytes(tiny, result):
     assert result.attrs == again.attrs
 
 
+@pytest.fixture(scope="module", params=["plain", "sobol"])
+def sampled(request, scenario, result):
+    """Tell how to load the tiny scenario with edits in a sampling scheme, and its result there."""
+    edits = SOBOL if request.param == "sobol" else ()
+    return lambda *more: scenario(*edits, *more), run(scenario(*edits), threads=1) if edits else result
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("block", [1, 24, 100_000])
-def test_threads_and_blocks_leave_every_bit(tiny, result, threads, block):
-    assert same_bytes(result, run(tiny, threads=threads, block=block))
+def test_threads_and_blocks_leave_every_bit(sampled, threads, block):
+    load, before = sampled
+    assert same_bytes(before, run(load(), threads=threads, block=block))
+
+
+def test_sampling_moves_the_patients(scenario, result):
+    found = run(scenario(*SOBOL), threads=1)
+    assert found.attrs["sampling"] == "sobol"
+    assert not np.any(means(found).sel(outcome="level1_24h") == means(result).sel(outcome="level1_24h"))
+    assert same_bytes(found["theta"], result["theta"])  # draws of the parameters stay
 
 
 def test_other_seed_other_numbers(scenario, result):
@@ -47,23 +63,24 @@ def means(tree):
     return tree["risk"]["mean"]
 
 
-def test_dropping_and_reordering_arms_leaves_the_others(scenario, result):
-    fewer = run(
-        scenario(("[ARM0_INDEX, ARM1_GUIDELINE, ARM10_BAC_ONLY]", "[ARM10_BAC_ONLY, ARM1_GUIDELINE]")), threads=1
-    )
+def test_dropping_and_reordering_arms_leaves_the_others(sampled):
+    load, before = sampled
+    fewer = run(load(("[ARM0_INDEX, ARM1_GUIDELINE, ARM10_BAC_ONLY]", "[ARM10_BAC_ONLY, ARM1_GUIDELINE]")), threads=1)
     arms = ["ARM10_BAC_ONLY", "ARM1_GUIDELINE"]
-    assert np.array_equal(means(fewer).sel(arm=arms), means(result).sel(arm=arms), equal_nan=True)
+    assert np.array_equal(means(fewer).sel(arm=arms), means(before).sel(arm=arms), equal_nan=True)
 
 
-def test_more_strata_in_another_order_leave_the_others(scenario, result):
-    more = run(scenario(('["18-49 G1", "75-84 G4"]', '["75-84 G4", "65-74 G3a", "18-49 G1"]')), threads=1)
+def test_more_strata_in_another_order_leave_the_others(sampled):
+    load, before = sampled
+    more = run(load(('["18-49 G1", "75-84 G4"]', '["75-84 G4", "65-74 G3a", "18-49 G1"]')), threads=1)
     strata = ["18-49 G1", "75-84 G4"]
-    assert np.array_equal(means(more).sel(stratum=strata), means(result), equal_nan=True)
+    assert np.array_equal(means(more).sel(stratum=strata), means(before), equal_nan=True)
 
 
-def test_more_draws_leave_the_first(scenario, result):
-    more = run(scenario(("  draws: 20", "  draws: 31")), threads=1)
-    assert np.array_equal(means(more).sel(draw=range(20)), means(result), equal_nan=True)
+def test_more_draws_leave_the_first(sampled):
+    load, before = sampled
+    more = run(load(("  draws: 20", "  draws: 31")), threads=1)
+    assert np.array_equal(means(more).sel(draw=range(20)), means(before), equal_nan=True)
 
 
 def test_more_endpoints_leave_the_others(scenario, result):
@@ -82,7 +99,18 @@ def test_more_patients_leave_the_first(tiny):
     assert few.identical(many.isel(patient=slice(8)))
 
 
-def test_patients_of_some_draws_are_those_of_all(tiny):
+def test_more_patients_move_all_of_them_when_spread_by_sobol(scenario):
+    spread = scenario(*SOBOL)
+    theta = draw_parameters(spread.model, 3, 7)
+    few, many = draw_patients(spread, theta, patients=8), draw_patients(spread, theta, patients=16)
+    assert not (few["GFR"].values == many["GFR"].values[..., :8]).all()
+    with pytest.raises(InputError, match="given 21: .*a power of two, at least 4; the nearest are 16 and 32"):
+        draw_patients(spread, theta, patients=21)
+
+
+@pytest.mark.parametrize("edits", [(), SOBOL], ids=["plain", "sobol"])
+def test_patients_of_some_draws_are_those_of_all(scenario, edits):
+    tiny = scenario(*edits)
     theta = draw_parameters(tiny.model, tiny.draws, 7)
     some = draw_patients(tiny, theta.isel(draw=slice(5, 9)), strata=["75-84 G4"])
     assert some.identical(draw_patients(tiny, theta).sel(stratum=["75-84 G4"]).isel(draw=slice(5, 9)))

@@ -130,7 +130,7 @@ def _points(seed: int, stratum: str, dimensions: int, count: int) -> NDArray[np.
     """The scrambled set of a stratum as integers of `_BITS` bits, shape (dimension, point)."""
     from scipy.stats import qmc  # most of a second: plain runs do without
 
-    generator = np.random.Generator(np.random.Philox(key=np.array(key(seed, "sobol", stratum), np.uint64)))
+    generator = np.random.Generator(np.random.Philox(key(seed, "sobol", stratum)))
     with _filling:  # scipy reads its table of direction numbers on first use
         values = qmc.Sobol(dimensions, scramble=True, bits=_BITS, rng=generator).random(count)
     points = (values.T * 2.0**_BITS).astype(np.uint64)
