@@ -25,7 +25,7 @@ from vtrial.population.narrow import METRICS, creatinine_ends
 from vtrial.population.renal import derive
 from vtrial.population.strata import AGE_BANDS, EGFR_CATEGORIES, STANDARD
 from vtrial.sample import key, uniforms
-from vtrial.scheme import Plain
+from vtrial.scheme import Plain, Sobol
 from vtrial.spec import InputError, parse, read_yaml
 
 CSV = Path(__file__).parents[2] / "shared" / "evidence" / "nhanes_adults_2013_2018.csv"
@@ -307,6 +307,32 @@ def test_numbers_depend_on_seed_stratum_draw_and_patient_only(name):
     block = drawn(several, name, draws=range(3, 6), patients=range(7, 20))
     assert same(block, {key: values[3:6, 7:20] for key, values in first.items()})
     assert not (drawn(alone, name, seed=2)["SCR"] == first["SCR"]).any()
+
+
+@pytest.mark.parametrize("name", ["everyone", "heavy"])
+def test_sobol_people_are_of_their_stratum_and_those_of_a_block_are_those_of_all(name):
+    population = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": ["everyone", HEAVY]}))
+    sobol = Sobol(1, 64, [("population", word) for word in population.words])
+    people, plain = (population.draw(name, scheme, range(300), range(64)) for scheme in (sobol, Plain(1)))
+    block = population.draw(name, sobol, range(30, 40), range(5, 60))
+    assert same(block, {key: values[30:40, 5:60] for key, values in people.items()})
+    if name == "heavy":  # by rejection: who is refused is proposed again by plain numbers
+        assert not sources.outside(people, {"WT": (90, 120), "CRCL": (-np.inf, 60)}).any()
+    for covariate in ("AGE", "SEX", "WT", "EGFR"):
+        one, other = (x[covariate].mean(-1) for x in (people, plain))
+        assert one.mean() == pytest.approx(other.mean(), abs=4 * np.hypot(one.std(), other.std()) / 300**0.5)
+        if name == "everyone":
+            assert one.std() < 0.7 * other.std(), covariate
+
+
+def test_sobol_spreads_rows_drawn_by_weight(rows_csv):
+    population = bootstrap(rows_csv, [{"name": "x", "AGE": ["18 year", None]}])
+    dimensions = [("population", word) for word in population.words]
+    assert dimensions[0] == ("population", "ROW")
+    one, other = (population.draw("x", s, range(200), range(64)) for s in (Sobol(1, 64, dimensions), Plain(1)))
+    one, other = (x["AGE"].mean(-1) for x in (one, other))
+    assert one.mean() == pytest.approx(other.mean(), abs=4 * np.hypot(one.std(), other.std()) / 200**0.5)
+    assert one.std() < 0.7 * other.std()
 
 
 def test_threads_do_not_change_the_numbers(standard):
