@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import SOBOL
 
 from vtrial import draw_parameters, draw_patients, run, simulate
 from vtrial.block import ENOUGH, Block, Prepared, blocks_of, memory_bytes, reduce_block
@@ -14,7 +15,7 @@ from vtrial.endpoint import counted
 from vtrial.moments import reduce_patients
 from vtrial.patients import columns, draw_group
 from vtrial.problem import InputError
-from vtrial.treatment import dose, treat
+from vtrial.treatment import dose, part_of, treat
 
 PARTS = ("mean", "noise", "paired_noise", "treated")
 
@@ -22,6 +23,12 @@ PARTS = ("mean", "noise", "paired_noise", "treated")
 @pytest.fixture(scope="module")
 def theta(tiny):
     return draw_parameters(tiny.model, tiny.draws, 7)
+
+
+@pytest.fixture(scope="module")
+def spread(scenario, theta):
+    """The scenario with patients spread by Sobol, prepared."""
+    return Prepared.of(scenario(*SOBOL), theta)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +142,45 @@ def test_patients_in_parts_are_those_at_once(tiny, prepared, monkeypatch):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=1e-20)
 
 
+@pytest.mark.parametrize("part", [3, 4, 5, 8])
+def test_noise_of_patients_spread_evenly_is_between_the_halves_in_whatever_parts_they_come(
+    spread, theta, monkeypatch, part
+):
+    scenario, block, arms = spread.scenario, Block("75-84 G4", range(3, 9)), spread.scenario.arms
+    group = draw_group(
+        scenario,
+        spread.scheme,
+        {name: values[3:9] for name, values in columns(theta).items()},
+        *("75-84 G4", range(3, 9), range(8)),
+        z=False,
+    )
+    outcomes = treat(scenario, group, arms, part_of(spread.reference, slice(3, 9)))
+    y = np.moveaxis(outcomes.value[outcomes.item], -1, 1)  # arm, outcome, draw, patient
+    monkeypatch.setattr("vtrial.block.PART", part)
+    (found,) = reduce_block(spread, block, arms, 1)
+    np.testing.assert_allclose(found.mean, y.mean(-1), rtol=1e-12)
+    np.testing.assert_allclose(found.treated, outcomes.treated.mean(-1), rtol=1e-12)
+    for noise, values in ((found.noise, y), (found.paired_noise, y - y[1])):
+        first, second = values[..., :4].mean(-1), values[..., 4:].mean(-1)
+        np.testing.assert_allclose(noise, (first - second) ** 2 / 4, rtol=1e-9, atol=1e-20)
+    assert not found.paired_noise[1].any()
+    assert found.paired_noise[0].any()
+
+
+def test_patients_of_a_part_are_those_of_all_to_the_bit(spread, theta):
+    def drawn(patients):
+        given = spread.scenario, spread.scheme, columns(theta), "75-84 G4", range(20)
+        return draw_group(*given, patients, z=True)
+
+    every = drawn(range(8))
+    for patients in (range(3), range(3, 6), range(6, 8)):
+        part = drawn(patients)
+        for name, values in every.own.items():
+            assert np.array_equal(part.own[name], values[:, patients.start : patients.stop]), name
+        for some, values in zip(part.z, every.z, strict=True):
+            assert np.array_equal(some, values[:, patients.start : patients.stop])
+
+
 def test_arms_leave_each_other_as_they_are_to_the_bit(tiny, prepared):
     block = Block("75-84 G4", range(20))
     (whole,) = reduce_block(prepared, block, tiny.arms, 1)
@@ -144,7 +190,7 @@ def test_arms_leave_each_other_as_they_are_to_the_bit(tiny, prepared):
 
 
 def test_all_arms_at_once_are_each_arm_alone(tiny, theta, prepared):
-    group = draw_group(tiny, columns(theta), "75-84 G4", range(20), range(8), z=False)
+    group = draw_group(tiny, tiny.scheme(8), columns(theta), "75-84 G4", range(20), range(8), z=False)
     outcomes = treat(tiny, group, tiny.arms, prepared.reference)
     cohort = draw_patients(tiny, theta, strata=["75-84 G4"])
     for arm, items, treated in zip(tiny.arms, outcomes.item, outcomes.treated, strict=True):
@@ -155,7 +201,7 @@ def test_all_arms_at_once_are_each_arm_alone(tiny, theta, prepared):
 
 
 def test_items_hold_what_their_arm_gives_and_no_treatment_twice(tiny, theta):
-    group = draw_group(tiny, columns(theta), "75-84 G4", range(20), range(8), z=False)
+    group = draw_group(tiny, tiny.scheme(8), columns(theta), "75-84 G4", range(20), range(8), z=False)
     twice = [*tiny.arms, tiny.arms[0]]
     given, alone = dose(tiny, group, twice), [dose(tiny, group, [arm]) for arm in twice]
 
@@ -186,7 +232,7 @@ def test_sensitivities_are_drawn_only_to_be_counted(scenario, tiny, monkeypatch)
     counting = scenario(("level: [2], within: [24 h]}", "level: [2], within: [24 h], estimator: counting}"))
     assert [counted(s.spec.endpoints) for s in (tiny, counting)] == [False, True]
     words = []
-    monkeypatch.setattr("vtrial.patients.key", lambda seed, *given: words.append(given[0]) or (seed, 0))
+    monkeypatch.setattr("vtrial.scheme.key", lambda seed, *given: words.append(given[0]) or (seed, 0))
     for s in (tiny, counting):
         reduce_block(Prepared.of(s, draw_parameters(s.model, 2, 7)), Block("75-84 G4", range(2)), s.arms, 0)
         assert ("sensitivity" in words) == (s is counting)

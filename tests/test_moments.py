@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vtrial.moments import Moments, reduce_patients
+from vtrial.moments import Moments, between, reduce_patients
 
 RNG = np.random.default_rng(0)
 ARMS, DRAWS, PATIENTS, OUTCOMES, DRUGS = 4, 5, 40, 3, 2
@@ -83,6 +83,22 @@ def test_patients_in_parts_are_those_at_once(cuts):
         np.testing.assert_allclose(
             getattr(first, name), getattr(whole, name), rtol=1e-12, atol=1e-15
         )  # of values around 1
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_noise_between_groups_is_the_variance_of_their_means_over_their_number(count):
+    size = PATIENTS // count
+    cuts = [slice(first, first + size) for first in range(0, PATIENTS, size)]
+    found = between([reduce_patients(VALUE, ITEM[..., own], TREATED[..., own], REFERENCE) for own in cuts])
+    y = np.stack([VALUE[ITEM][:, :, own].mean(2) for own in cuts])  # group, arm, draw, outcome
+    assert found.n == count
+    for name, expected in [
+        ("mean", y.mean(0)),
+        ("noise", y.var(0, ddof=1) / count),
+        ("paired_noise", (y - y[:, [REFERENCE]]).var(0, ddof=1) / count),
+    ]:
+        np.testing.assert_allclose(getattr(found, name), expected.swapaxes(1, 2), rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(found.treated, TREATED.mean(3), rtol=1e-14)
 
 
 def test_a_rare_and_tiny_risk_keeps_its_relative_precision():

@@ -14,14 +14,15 @@ from pydantic_core import PydanticCustomError
 
 from vtrial import endpoint
 from vtrial.kinetics import Exposure
-from vtrial.moments import Moments, reduce_patients
+from vtrial.moments import Moments, between, reduce_patients
 from vtrial.patients import Theta, columns, draw_group
 from vtrial.policy import Arm
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
+from vtrial.scheme import Scheme
 from vtrial.spec import Quantity
 from vtrial.stage import stage
-from vtrial.treatment import SLICE, expose_reference, part_of, treat
+from vtrial.treatment import SLICE, Outcomes, expose_reference, part_of, treat
 
 MEMORY = "512 MiB"
 """Memory that the blocks of a run share if nothing else is asked for."""
@@ -53,13 +54,14 @@ class Prepared:
     """A scenario with what its blocks share: draws of the parameters, and the reference patient under each."""
 
     scenario: Scenario
+    scheme: Scheme
     theta: Theta
     reference: Exposure
 
     @classmethod
     def of(cls, scenario: Scenario, draws: xr.Dataset) -> Prepared:
         """Prepare a scenario for draws from `draw_parameters`."""
-        return cls(scenario, columns(draws), expose_reference(scenario, draws))
+        return cls(scenario, scenario.scheme(scenario.patients), columns(draws), expose_reference(scenario, draws))
 
 
 def memory_bytes(given: str) -> float:
@@ -142,22 +144,50 @@ def reduce_block(
     list of Moments
         One for each multiple.
     """
-    scenario, at = prepared.scenario, block.of_draws
+    scenario, scheme, at = prepared.scenario, prepared.scheme, block.of_draws
     theta = {name: values[at] for name, values in prepared.theta.items()}
     exposed, counted = part_of(prepared.reference, at), endpoint.counted(scenario.spec.endpoints)
-    found: list[Moments] = []
+    found = [_Reduced(scenario.patients, scheme.replicates) for _ in multiples]
     for patients in _parts(scenario.patients):
         with stage("draw patients"):
-            group = draw_group(scenario, theta, block.stratum, block.draws, patients, z=counted)
-        for place, multiple in enumerate(multiples):
+            group = draw_group(scenario, scheme, theta, block.stratum, block.draws, patients, z=counted)
+        for reduced, multiple in zip(found, multiples, strict=True):
             outcomes = treat(scenario, group, arms, exposed, multiple=multiple)
             with stage("reduce"):
-                moments = reduce_patients(outcomes.value, outcomes.item, outcomes.treated, reference)
-                if patients.start:
-                    found[place] = found[place].with_further(moments)
-                else:
-                    found.append(moments)
-    return found
+                reduced.add(outcomes, patients, reference)
+    return [reduced.moments for reduced in found]
+
+
+class _Reduced:
+    """Moments of a draw's patients, who come in parts; where only groups of them are independent, by group.
+
+    Parameters
+    ----------
+    patients : int
+        Patients of a draw.
+    replicates : int or None
+        Equally large groups of consecutive patients; None if every patient is independent.
+    """
+
+    def __init__(self, patients: int, replicates: int | None) -> None:
+        self._independent, self._size = replicates is None, patients // (replicates or 1)
+        self._groups: list[Moments] = []
+
+    def add(self, outcomes: Outcomes, patients: range, reference: int) -> None:
+        """Add the next patients, whose numbers are `patients`."""
+        for number in range(patients.start // self._size, (patients.stop - 1) // self._size + 1):
+            first = number * self._size
+            own = slice(max(first - patients.start, 0), first + self._size - patients.start)
+            moments = reduce_patients(outcomes.value, outcomes.item[..., own], outcomes.treated[..., own], reference)
+            if number < len(self._groups):
+                self._groups[number] = self._groups[number].with_further(moments)
+            else:
+                self._groups.append(moments)
+
+    @property
+    def moments(self) -> Moments:
+        """Of all patients that were added."""
+        return self._groups[0] if self._independent else between(self._groups)
 
 
 def _parts(patients: int) -> Iterator[range]:

@@ -6,7 +6,9 @@ Let R_d be the mean outcome of draw d. Then
 * the estimate is the mean of R_d over draws, its interval the equal-tailed quantiles of R_d;
 * MCSE = SD(R_d) / sqrt(draws): it covers both draws and patients, because patients are fresh in each draw;
 * inner share = mean(V_d) / Var(R_d), V_d the variance of R_d due to its finite number of patients: the part of
-  the interval's width that is patient noise and would vanish with more patients.
+  the interval's width that is patient noise and would vanish with more patients. V_d is the variance between
+  independent patients over their number or, where only groups of patients are independent (`vtrial.scheme`),
+  between the groups' means over theirs: (m_1 - m_2)^2 / 4 for two halves.
 
 Contrasts are computed draw by draw on the same patients. References: Morris et al. 2019, Stat Med 38:2074-2102
 (ADEMP; MCSE); O'Hagan et al. 2007, Health Econ 16:1009-23 (nested simulation).
@@ -14,6 +16,7 @@ Contrasts are computed draw by draw on the same patients. References: Morris et 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -155,6 +158,7 @@ def estimate(
         - ``difference``: to the reference arm, paired;
         - ``ratio``: ratio of the two means (its interval: quantiles of the ratio within draws; its MCSE by the
           delta method);
+        - ``top5_share`` (arm, stratum, outcome): share of the mean that the highest 5% of draws carry;
         - ``p_safest`` and ``p_rank`` (dims arm, stratum, rank, contest): probability over draws that the arm has
           that rank of risk in the primary outcome, ties split; contest ``all`` ranks all arms, ``treating`` those
           that give every patient the drugs they are about;
@@ -172,6 +176,7 @@ def estimate(
         "value": (dims, describe(grown.mean, grown.noise, spec.interval)),
         "difference": (dims, describe(grown.mean - base, grown.paired_noise, spec.interval)),
         "ratio": (dims, _describe_ratio(grown.mean, base, spec.interval)),
+        "top5_share": (dims[:3], carried(grown.mean)),
         "treated": (("arm", "stratum", "drug"), grown.treated.mean(-1)),
     }
     risk = grown.mean[:, :, names.index(spec.primary)]
@@ -219,6 +224,32 @@ def describe(value: Array, noise: Array, interval: float) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(variance > 0, noise.mean(-1) / variance, 0.0)
     return np.stack([value.mean(-1), median, lo, hi, np.sqrt(variance / draws), share], -1)
+
+
+def carried(value: Array, part: float = 0.05) -> Array:
+    """Share of a mean over draws that the highest draws carry.
+
+    Parameters
+    ----------
+    value : array, shape (..., draw)
+        Risk in each draw.
+    part : float
+        Which part of the draws counts as the highest, rounded up to whole draws.
+
+    Returns
+    -------
+    array, shape (...)
+        Between 0 and 1 if no value is negative; NaN if their sum is not positive.
+
+    Examples
+    --------
+    >>> float(carried(np.ones(100))), float(carried(np.array([0.0] * 99 + [1.0])))
+    (0.05, 1.0)
+    """
+    draws, total = value.shape[-1], value.sum(-1)
+    top = np.sort(value, axis=-1)[..., draws - math.ceil(part * draws) :].sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, top / total, np.nan)
 
 
 def _variance(value: Array) -> Array:

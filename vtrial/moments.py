@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,12 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """Outcomes of n patients for each draw, reduced over them.
+    """Outcomes of n patients for each draw, or of n groups of patients (`between`), reduced over them.
 
     Parameters
     ----------
     n : int
+        How many are independent of each other.
     mean, difference : arrays, shape (arm, outcome, draw)
         Means, and those of the difference to the reference arm.
     squares, paired : arrays, shape (arm, outcome, draw)
@@ -58,6 +60,38 @@ class Moments:
             self.treated + share * (other.treated - self.treated),
         )
 
+    @property
+    def as_one(self) -> Moments:
+        """All its patients as a single observation, their mean."""
+        unknown = np.zeros_like(self.squares)
+        return Moments(1, self.mean, self.difference, unknown, unknown, self.treated)
+
+
+def between(groups: Sequence[Moments]) -> Moments:
+    """Moments of equally large groups of patients that are independent of each other, while those within are not.
+
+    Parameters
+    ----------
+    groups : sequence of Moments
+
+    Returns
+    -------
+    Moments
+        Noise is the variance between the groups' means, over their number: (m_1 - m_2)^2 / 4 for two halves.
+
+    Examples
+    --------
+    >>> treated = np.ones((1, 1, 1, 2), bool)
+    >>> halves = [reduce_patients(np.array([[x]]), np.zeros((1, 1, 2), int), treated, 0) for x in (1.0, 5.0)]
+    >>> found = between(halves)
+    >>> found.n, float(found.mean[0, 0, 0]), float(found.noise[0, 0, 0])
+    (2, 3.0, 4.0)
+    """
+    first, *others = (group.as_one for group in groups)
+    for other in others:
+        first = first.with_further(other)
+    return first
+
 
 def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np.bool_], reference: int) -> Moments:
     """Reduce outcomes over patients.
@@ -85,7 +119,7 @@ def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np
     """
     arms, draws, n = item.shape
     out = np.zeros((4, arms, draws, value.shape[1]))
-    _reduce(value, item, reference, out)
+    _reduce(value, np.ascontiguousarray(item), reference, out)  # of some patients it is a view: one kind to compile
     mean, difference, squares, paired = np.swapaxes(out, 2, 3)
     return Moments(n, mean, difference, squares, paired, treated.mean(-1))
 

@@ -14,12 +14,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vtrial.model import individual
+from vtrial.model import Model, individual
 from vtrial.population import COVARIATES
 from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
-from vtrial.sample import key, normals
 from vtrial.scenario import Scenario
+from vtrial.scheme import Plain, Scheme, normals
 
 type Array = NDArray[np.float64]
 type Theta = Mapping[str, Array]
@@ -77,7 +77,8 @@ def draw_patients(
     strata : sequence of str, optional
         Names of strata; all by default.
     patients : int, optional
-        Patients for each draw in each stratum; the scenario's by default.
+        Patients for each draw in each stratum; the scenario's by default. With Sobol sampling another number moves
+        all of them.
 
     Returns
     -------
@@ -85,12 +86,14 @@ def draw_patients(
         ``Cohort``, dims (stratum, draw, patient): covariates, ``GFR`` (true, mL/min), individual parameters, and
         ``z`` (channel, the first of which serves a combined drive), the deviation of log sensitivity that only the
         counting estimator looks at. Patients are fresh in each draw and the same for all arms; more strata, draws
-        or patients leave them as they are.
+        or (in plain sampling) patients leave them as they are.
 
     Raises
     ------
     KeyError
         If a stratum is unknown.
+    InputError
+        If Sobol sampling does not allow the number of patients.
 
     Examples
     --------
@@ -106,7 +109,8 @@ def draw_patients(
     numbers = draws["draw"].values
     span, theta = range(int(numbers[0]), int(numbers[-1]) + 1), columns(draws)
     who = range(patients or scenario.patients)
-    groups = [draw_group(scenario, theta, name, span, who, z=True) for name in names]
+    scheme = scenario.scheme(len(who))
+    groups = [draw_group(scenario, scheme, theta, name, span, who, z=True) for name in names]
     dims = ("stratum", "draw", "patient")
     variables: dict[str, Any] = {
         name: (dims, np.stack([group.own[name] for group in groups]), _attributes(name)) for name in groups[0].own
@@ -116,32 +120,36 @@ def draw_patients(
     return cohort.merge(draws[[*SEDATION, *thresholds(scenario)]])
 
 
-def draw_group(scenario: Scenario, theta: Theta, stratum: str, draws: range, patients: range, *, z: bool) -> Group:
+def draw_group(
+    scenario: Scenario, scheme: Scheme, theta: Theta, stratum: str, draws: range, patients: range, *, z: bool
+) -> Group:
     """Draw some patients of one stratum, for the draws that `theta` belongs to; their `z` if wanted."""
-    seed, shape = scenario.spec.simulation.seed, (len(draws), len(patients))
-    people = scenario.population.draw(stratum, seed, draws, patients)
+    shape = len(draws), len(patients)
+    people = scenario.population.draw(stratum, scheme, draws, patients)
     people["FED"] = np.full(shape, float(scenario.spec.model.food == "fed"))
     rows = {name: values[:, None] for name, values in theta.items()}
-    own = individual(scenario.model, rows, people, _deviations(scenario, rows, stratum, draws, patients))
-    words = [("sensitivity", stratum, drug) for drug in scenario.drugs] if z else []
+    own = individual(scenario.model, rows, people, _deviations(scenario.model, scheme, rows, stratum, draws, patients))
+    drugs = scenario.drugs if z else []
     return Group(
         stratum,
         draws,
         patients,
         theta,
         {name: np.broadcast_to(value, shape) for name, value in {**people, **own}.items()},
-        [normals(key(seed, *word), draws, patients) for word in words],
+        [normals(scheme, "sensitivity", stratum, drug, draws, patients) for drug in drugs],
     )
 
 
-def _deviations(scenario: Scenario, theta: Any, stratum: str, draws: range, patients: range) -> dict[str, Any]:
+def _deviations(
+    model: Model, scheme: Scheme, theta: Any, stratum: str, draws: range, patients: range
+) -> dict[str, Any]:
     """Standard normal deviations of the etas, correlated where the model says so."""
-    names, seed = list(scenario.model.omega(theta)), scenario.spec.simulation.seed
-    z = {name: normals(key(seed, "eta", stratum, name), draws, patients) for name in names}
-    if not scenario.model.correlation:
+    names = list(model.omega(theta))
+    z = {name: normals(scheme, "eta", stratum, name, draws, patients) for name in names}
+    if not model.correlation:
         return z
     matrix = np.eye(len(names))
-    for (one, other), rho in scenario.model.correlation.items():
+    for (one, other), rho in model.correlation.items():
         i, j = names.index(one), names.index(other)
         matrix[i, j] = matrix[j, i] = rho
     mixed = np.einsum("ij,jdp->idp", np.linalg.cholesky(matrix), np.stack([z[name] for name in names]))
@@ -210,7 +218,8 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     people["FED"] = np.full((n, 1), float(scenario.spec.model.food == "fed"))
     theta = columns(draws)
     rows = {name: values[:, None] for name, values in theta.items()}
-    z = _deviations(scenario, rows, f"example {patient.name}", range(n), range(1)) if vary else {}
+    plain = Plain(scenario.spec.simulation.seed)  # one to a draw: nothing to spread
+    z = _deviations(scenario.model, plain, rows, f"example {patient.name}", range(n), range(1)) if vary else {}
     own = individual(scenario.model, rows, people, z)
     every = {name: np.broadcast_to(value, (n, 1)) for name, value in {**people, **own}.items()}
     return Group(patient.name, range(n), range(1), theta, every)

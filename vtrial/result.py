@@ -46,6 +46,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "food": spec.model.food,
         "fixed": json.dumps(scenario.fix),
         "seed": spec.simulation.seed,
+        "sampling": spec.simulation.sampling,
         "size": scenario.size,
         "draws": scenario.draws,
         "patients": scenario.patients,

@@ -12,7 +12,6 @@ import xarray as xr
 
 from vtrial.block import MEMORY, Block, Prepared, blocks_of, memory_bytes, reduce_block
 from vtrial.estimand import STATS, Sums, describe, estimate
-from vtrial.model import draw_parameters
 from vtrial.result import provenance
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
@@ -66,9 +65,9 @@ def run(
     True
     """
     within = {"memory": memory_bytes(memory), "threads": threads or os.cpu_count() or 1}
-    spec, seed = scenario.spec, scenario.spec.simulation.seed
+    spec = scenario.spec
     with stage("draw parameters"):
-        draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
+        draws = scenario.parameters(posterior)
     strata = [stratum.name for stratum in scenario.population.strata]
     sums = _treat_all(scenario, draws, strata, progress, **within)
     with stage("estimate"):
@@ -194,9 +193,7 @@ def _sensitivity(scenario: Scenario, posterior: Path | str | None, *, memory: fl
 
     @stage("sensitivities")
     def prepare(varied: Scenario) -> Prepared:
-        seed = varied.spec.simulation.seed
-        draws = draw_parameters(varied.model, varied.draws, seed, posterior=posterior, fix=varied.fix)
-        return Prepared.of(varied, draws)
+        return Prepared.of(varied, varied.parameters(posterior))
 
     @stage("sensitivities")
     def treat(job: tuple[Prepared, Sums, Block]) -> None:

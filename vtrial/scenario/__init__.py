@@ -11,18 +11,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from vtrial.endpoint import Endpoint, outcomes, windows
 from vtrial.estimand import Accept, Estimands, Outcome
-from vtrial.model import Model, Surface, load_model, model_names
+from vtrial.model import Model, Surface, draw_parameters, eta_names, load_model, model_names
 from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
 from vtrial.scenario.check import check, fixed
+from vtrial.scheme import Plain, Sampling, Scheme, Sobol
 from vtrial.spec import Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 type Count = Annotated[int, Field(ge=1, strict=True)]
 type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
@@ -39,6 +43,9 @@ class ModelChoice(Spec):
     """Whether doses are taken fasted, which gives the higher peak of pregabalin, or fed."""
     fix: dict[str, float | str] = Field(default_factory=dict)
     """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions."""
+    parameters: Literal["uncertain", "median"] = "uncertain"
+    """Draw the population parameters, or hold each at its median (of the posterior, if one is given, or else of the
+    prior): draws then differ by their patients alone, and intervals are simulation error."""
 
 
 class Treatment(Spec):
@@ -72,6 +79,9 @@ class Simulation(Size):
     """All random numbers follow from it."""
     step: Duration = 0.5
     """Step of the time grid, a divisor of every window; maxima are exact between the grid points."""
+    sampling: Sampling = "plain"
+    """Patients of a draw independent of each other, or spread evenly by a scrambled Sobol set: then their number is a
+    power of two."""
     small: Size | None = None
     """Another size, for `--size small`."""
 
@@ -180,6 +190,25 @@ class Scenario:
     def drugs(self) -> list[str]:
         """Names of the model's drugs."""
         return [drug.name for drug in self.model.drugs]
+
+    def scheme(self, patients: int) -> Scheme:
+        """How the uniform numbers of the patients are spread, with that many in a draw."""
+        asked = self.spec.simulation
+        if asked.sampling == "plain":
+            return Plain(asked.seed)
+        kinds = {"population": self.population.words, "eta": eta_names(self.model), "sensitivity": self.drugs}
+        return Sobol(asked.seed, patients, [(kind, name) for kind, names in kinds.items() for name in names])
+
+    @property
+    def replicates(self) -> int | None:
+        """Groups of a draw's patients that are independent of each other; None if every patient is."""
+        return self.scheme(self.patients).replicates
+
+    def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
+        """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`."""
+        held = self.spec.model.parameters == "median"
+        seed = self.spec.simulation.seed
+        return draw_parameters(self.model, self.draws, seed, posterior=posterior, fix=self.fix, median=held)
 
     def varied(self, change: Change) -> Scenario:
         """The same scenario under another assumption."""
