@@ -41,7 +41,8 @@ def run(
         Threads over blocks; all processors by default. The result is the same, to the bit.
     memory : str
         Memory that the patients at work in all threads may take together, e.g. ``"2 GiB"``; program, draws and
-        result come on top. The result is the same, to the bit.
+        result come on top, with Sobol sampling also the set of each stratum (4 bytes for each patient of a draw and
+        dimension). The result is the same, to the bit.
     progress : callable
         Called with patient-trajectories done and to do.
 
