@@ -70,6 +70,13 @@ def scenario(write):
     return lambda *edits: load_scenario(write(*edits))
 
 
+SOBOL = (
+    ("  step: 30 min", "  step: 30 min\n  sampling: sobol"),
+    ("draws: 3, patients: 2", "draws: 3, patients: 4"),
+)
+"""Edits: the tiny scenario with patients spread by Sobol."""
+
+
 @pytest.fixture(scope="session")
 def tiny(scenario):
     return scenario()

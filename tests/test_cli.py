@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from vtrial.block import MEMORY
 from vtrial.cli import app
 from vtrial.library import SCENARIOS
 from vtrial.scenario import json_schema
@@ -38,6 +40,25 @@ def test_help_names_every_command_and_the_exit_codes():
     for word in ("check", "run", "report", "models", "policies", "schema", "init", "fit-population", "Exit codes"):
         assert word in output
     assert "not for dosing decisions" in " ".join(output.split())
+
+
+def test_memory_is_a_setting_that_leaves_the_result(write, written, tmp_path):
+    code, output = call("run", write(), "-o", tmp_path / "r", "--size", "small", "--memory", "40 MB")
+    assert code == 0, output
+    assert (tmp_path / "r" / "estimates.csv").read_bytes() == (written / "estimates.csv").read_bytes()
+
+
+@pytest.mark.parametrize("given", ["lots", "3", "2 h"])
+def test_memory_that_cannot_be_read_is_one_message_and_exit_code_2(write, tmp_path, given):
+    code, output = call("run", write(), "-o", tmp_path / "r", "--memory", given)
+    assert (code, output.count("error:")) == (2, 1)
+    assert "memory: " in output
+    assert not (tmp_path / "r").exists()
+
+
+def test_default_memory_of_the_command_is_that_of_run():
+    (option,) = [p for p in get_command(app).commands["run"].params if p.name == "memory"]
+    assert option.default == MEMORY
 
 
 def test_check_says_what_would_be_run():

@@ -12,7 +12,7 @@ import pytest
 
 import vtrial
 from vtrial.library import MODELS
-from vtrial.patients import expose_reference
+from vtrial.treatment import expose_reference
 
 MODULES = [info.name for info in pkgutil.walk_packages(vtrial.__path__, "vtrial.") if "__main__" not in info.name]
 

@@ -74,53 +74,63 @@ def made(n, channels=1, seed=0):
     )
 
 
-def seen(channels=1, shape=(2, 3), **changed):
-    n = shape[0] * shape[1]
-    exposure, reference = made(n, channels), made(shape[0], channels, seed=9)
+def seen(channels=1, **changed):
+    """Two draws of three patients."""
+    exposure, reference = made(6, channels), made(2, channels, seed=9)
     for name, value in changed.items():
         setattr(exposure, name, value)
-    z = list(np.random.default_rng(2).standard_normal((channels, *shape)))
+    z = list(np.random.default_rng(2).standard_normal((channels, 6)))
     r = np.array([[0.1, 0.4, 1.0], [0.2, 0.5, 1.0]])
-    return Seen(exposure, reference, (24.0, 168.0), shape, r, np.array([0.5, 0.8]), z, np.full(n, 8.0))
+    draw = np.repeat([0, 1], 3)
+    return Seen(exposure, reference, (24.0, 168.0), draw, r, np.array([0.5, 0.8]), z, np.full(6, 8.0))
 
 
 def test_level_is_reached_with_the_probability_of_the_draws_own_threshold_and_omega():
     what = seen()
     values = dict(zip([o.name for o in LEVEL.outcomes(MODEL)], LEVEL.evaluate(what), strict=True))
-    peak = what.exposure.peak[0].reshape(2, 2, 3)  # window, draw, patient
+    peak = what.exposure.peak[0]  # window, patient
     for name, r, w in [("level1_24h", (0.1, 0.2), 0), ("level3_7d", (1.0, 1.0), 1)]:
-        for d, omega in enumerate((0.5, 0.8)):
-            assert values[name][d] == pytest.approx(norm.cdf(np.log(peak[w, d] / r[d]) / omega))
+        for d, omega in zip((slice(0, 3), slice(3, 6)), (0.5, 0.8), strict=True):
+            expected = norm.cdf(np.log(peak[w, d] / r[d.start // 3]) / omega)
+            assert values[name][d] == pytest.approx(expected)
+
+
+def test_who_has_the_weeks_peak_on_the_first_day_has_its_probability_too():
+    first = seen().exposure.peak[:, 0]
+    later = np.where(np.arange(6) % 2, first, 1.5 * first)
+    values = LEVEL.evaluate(seen(peak=np.stack([first, later], 1)))
+    alone = [LEVEL.evaluate(seen(peak=np.stack([peak, peak], 1)))[0] for peak in (first, later)]
+    assert [values[w].tobytes() for w in (0, 1)] == [one.tobytes() for one in alone]
 
 
 def test_counted_level_is_zero_or_one_and_agrees_patient_by_patient():
     what = seen(channels=2)
     counted = LEVEL.model_copy(update={"estimator": "counting"}).evaluate(what)
-    drive = [np.exp(np.array([0.5, 0.8])[:, None] * z) for z in what.z]
-    peaks = [c.reshape(2, 3) for c in what.exposure.peak[:, 1]]
+    drive = [np.exp(np.repeat([0.5, 0.8], 3) * z) for z in what.z]
+    peaks = what.exposure.peak[:, 1]
     hit = (drive[0] * peaks[0] >= 1) | (drive[1] * peaks[1] >= 1)
     assert np.array_equal(counted[3], hit.astype(float))
 
 
 def test_ratios_are_to_the_reference_patient_of_the_same_draw():
     what = seen()
-    value = evaluate([CMAX, AUC], MODEL, what)
-    cmax, base = what.exposure.cmax[1, 0].reshape(2, 3), what.reference.cmax[1, 0]
+    value = dict(zip([o.name for o in outcomes([CMAX, AUC], MODEL)], evaluate([CMAX, AUC], what), strict=True))
+    cmax, base = what.exposure.cmax[1, 0], what.reference.cmax[1, 0]
     assert np.array_equal(value["cmax_pregabalin_24h"], cmax)
-    assert value["cmax_ratio_pregabalin_24h"] == pytest.approx(cmax / base[:, None])
-    auc, base = what.exposure.auc[0, 1].reshape(2, 3), what.reference.auc[0, 1]
-    assert value["auc_ratio_baclofen_7d"] == pytest.approx(auc / base[:, None])
+    assert value["cmax_ratio_pregabalin_24h"] == pytest.approx(cmax / np.repeat(base, 3))
+    auc, base = what.exposure.auc[0, 1], what.reference.auc[0, 1]
+    assert value["auc_ratio_baclofen_7d"] == pytest.approx(auc / np.repeat(base, 3))
 
 
 def test_time_at_level_is_that_of_its_window():
     what = seen()
-    assert np.array_equal(TIME.evaluate(what)[0], what.exposure.time_at[0, 1].reshape(2, 3))
+    assert np.array_equal(TIME.evaluate(what)[0], what.exposure.time_at[0, 1])
 
 
 def test_peaks_fall_in_quarters_of_the_day_and_in_the_night():
     time = np.array([0.0, 3.99, 4.0, 10.0, 14.0, 16.0])  # after 08:00: at 08:00 11:59 12:00 18:00 22:00 24:00
     what = seen(peak_time=np.stack([np.stack([time, time])]))
-    value = [v.ravel().tolist() for v in CLOCK.evaluate(what)]
+    value = [v.tolist() for v in CLOCK.evaluate(what)]
     assert value == [
         [0, 0, 0, 0, 0, 1],  # 00-06
         [1, 1, 0, 0, 0, 0],  # 06-12

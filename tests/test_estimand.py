@@ -15,7 +15,6 @@ from vtrial.estimand import (
     describe,
     estimate,
     failed,
-    reduce_patients,
     standardise,
 )
 
@@ -38,25 +37,7 @@ def estimates(mean, *, reference=0, noise=None, paired=None, treated=None, weigh
     )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------ reducing and describing
-
-
-def test_patients_are_reduced_to_mean_and_variance_of_the_mean():
-    y, base = np.random.default_rng(0).normal(size=(2, 5, 40))
-    mean, noise, paired = reduce_patients(y, base)
-    assert mean == pytest.approx(y.mean(1))
-    assert noise == pytest.approx(y.var(1, ddof=1) / 40)
-    assert paired == pytest.approx((y - base).var(1, ddof=1) / 40)
-
-
-def test_noise_of_a_risk_is_that_of_a_binomial_share():
-    y = (np.random.default_rng(0).random((3, 50)) < 0.3).astype(float)
-    mean, noise, _ = reduce_patients(y, y)
-    assert noise == pytest.approx(mean * (1 - mean) / 49)  # design.md, decision 2: R (1 - R) / (n - 1)
-
-
-def test_one_patient_per_draw_gives_no_noise_and_no_warning():
-    assert [x.tolist() for x in reduce_patients(np.ones((2, 1)), np.zeros((2, 1)))] == [[1, 1], [0, 0], [0, 0]]
+# ----------------------------------------------------------------------------------------- describing
 
 
 @pytest.mark.parametrize("interval", [0.5, 0.9, 0.95])
@@ -86,7 +67,7 @@ def test_mcse_is_the_standard_deviation_of_the_estimate_over_repetitions():
 def test_inner_share_is_one_when_parameters_are_certain_and_zero_without_patient_noise():
     rng = np.random.default_rng(2)
     y = rng.standard_normal((4000, 25))
-    mean, noise, _ = reduce_patients(y, y)
+    mean, noise = y.mean(1), y.var(1, ddof=1) / 25
     assert describe(mean, noise, 0.95)[SHARE] == pytest.approx(1.0, abs=4 * np.sqrt(2 / 4000))
     assert describe(mean, np.zeros(4000), 0.95)[SHARE] == 0.0
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -340,6 +341,35 @@ def test_posterior_that_breaks_the_ladder_is_an_input_error(tmp_path):
     data["r_1"][:] = 0.9
     with pytest.raises(InputError, match=r"r_1|constraint"):
         draw_parameters(MODEL, 60, seed=1, posterior=written(tmp_path, data))
+
+
+# ------------------------------------------------------------------------------- parameters at their medians
+
+
+def test_median_of_the_prior_is_the_same_in_every_draw():
+    theta = draw_parameters(MODEL, 3, seed=1, median=True)
+    assert theta["baclofen.C50"].values == pytest.approx([3.0] * 3)  # log-normals are written by their medians
+    assert theta["b_ur"].values == pytest.approx([0.9 * 0.6744898] * 3)  # half-normal: scale times the 75% quantile
+    assert theta.attrs["source"] == "prior median"
+    drawn = draw_parameters(MODEL, 20_001, seed=3)["alpha"].median()
+    # SD of a median over n draws: 1.2533 sd / sqrt(n), sd of log alpha 0.9: 0.8%
+    assert float(theta["alpha"][0]) == pytest.approx(float(drawn), rel=0.03)
+
+
+def test_median_of_a_posterior_is_of_all_its_draws_and_fixed_values_stay(tmp_path):
+    data = posterior_of()
+    path = written(tmp_path, data)
+    theta = draw_parameters(MODEL, 100, seed=1, posterior=path, median=True, fix={"alpha": 5.0})  # it holds 60
+    assert (theta["omega_S"] == np.median(data["omega_S"])).all()
+    assert (theta["alpha"] == 5.0).all()
+    assert (theta["allometry_CL"] == 0.75).all()
+    assert theta.attrs["source"] == "posterior fit.nc median"
+
+
+def test_medians_that_break_the_ladder_are_an_input_error():
+    tight = replace(MODEL, constraint=lambda theta: theta["r_1"] > 0.2)
+    with pytest.raises(InputError, match="medians of the parameters break the constraint of baclofen_pregabalin"):
+        draw_parameters(tight, 5, seed=1, median=True)
 
 
 # --------------------------------------------------------------------- prior predictive gates (sedation.yaml)

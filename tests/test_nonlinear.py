@@ -16,15 +16,15 @@ from scipy.special import lambertw
 from typer.testing import CliRunner
 
 from vtrial import draw_parameters, draw_patients, expose_reference, load_model, load_scenario, run, simulate
+from vtrial.block import blocks_of
 from vtrial.cli import app
 from vtrial.kinetics import Grid, Sedation, System, expose, superposition
 from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear
 from vtrial.library import MODELS
 from vtrial.model import Drug, check_fixed
 from vtrial.model.dynamics import Dynamics, effect_site, linear, michaelis_menten, target_mediated, together, turnover
-from vtrial.patients import trace_example
 from vtrial.problem import InputError
-from vtrial.trial import BLOCK, _blocks
+from vtrial.treatment import trace_example
 
 DEFAULT = {
     "CL": 6.0, "V": 40.0, "Q": 8.0, "V2": 25.0, "Q3": 1.0, "V3": 60.0, "ka": 1.7, "MTT": 1.2, "dur": 2.3, "tlag": 0.0,
@@ -542,8 +542,10 @@ def test_trajectories_of_an_example_are_those_of_the_linear_kernel(write):
     assert found.drop_vars(["conc", "Ce", "drive"]).identical(kernel.drop_vars(["conc", "Ce", "drive"]))
 
 
-def test_blocks_and_threads_leave_every_bit_of_a_solved_run(solved):
-    one, other = estimates(solved, threads=1), estimates(solved, threads=2, block=2)
+def test_blocks_and_threads_leave_every_bit_of_a_solved_run(solved, monkeypatch):
+    one = estimates(solved, threads=1)
+    monkeypatch.setattr("vtrial.block.FEW", 2)
+    other = estimates(solved, threads=2)
     assert one.values.tobytes() == other.values.tobytes()
 
 
@@ -552,7 +554,8 @@ def test_a_solved_run_comes_in_small_blocks(small):
     kernel = replace(small, draws=20, patients=8)
 
     def lengths(scenario):
-        return {block.draws.stop - block.draws.start for block in _blocks(scenario, BLOCK)}
+        strata = [stratum.name for stratum in scenario.population.strata]
+        return {len(block.draws) for block in blocks_of(scenario, strata, arms=3, memory=1e9, threads=1)}
 
     assert lengths(kernel) == {20}
     assert lengths(by_right_hand_side(kernel)) == {2}

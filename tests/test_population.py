@@ -25,6 +25,7 @@ from vtrial.population.narrow import METRICS, creatinine_ends
 from vtrial.population.renal import derive
 from vtrial.population.strata import AGE_BANDS, EGFR_CATEGORIES, STANDARD
 from vtrial.sample import key, uniforms
+from vtrial.scheme import Plain, Sobol
 from vtrial.spec import InputError, parse, read_yaml
 
 CSV = Path(__file__).parents[2] / "shared" / "evidence" / "nhanes_adults_2013_2018.csv"
@@ -206,7 +207,7 @@ def test_expanded_tables_are_monotone_bounded_and_sum_to_one():
     assert t.share.sum() == pytest.approx(1, abs=1e-12)
     assert (np.diff(t.log_scr, axis=1) >= 0).all()
     people = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw(
-        "everyone", 3, range(1), range(300_000)
+        "everyone", Plain(3), range(1), range(300_000)
     )
     assert people["EGFR"].min() >= 4 * (1 - 1e-9)
     assert people["BMI"].min() > 10
@@ -232,7 +233,7 @@ def standard():
 
 @pytest.mark.parametrize("name", STANDARD)
 def test_everybody_lies_inside_the_cell(standard, name):
-    people = standard.draw(name, 1, range(20), range(500))
+    people = standard.draw(name, Plain(1), range(20), range(500))
     for covariate, (low, high) in STANDARD[name].ranges().items():
         assert (people[covariate] >= low).all()
         assert (people[covariate] < high).all()
@@ -250,7 +251,9 @@ def test_standard_strata_have_labels_and_weights_of_the_population(standard):
     assert sum(s.weight for s in standard.strata) == pytest.approx(1, abs=1e-12)
     assert {(s.row, s.column) for s in standard.strata} == {(a, g) for a in AGE_BANDS for g in EGFR_CATEGORIES}
     assert all(s.weight > 0 for s in standard.strata)
-    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw("everyone", 1, range(1), range(10**6))
+    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw(
+        "everyone", Plain(1), range(1), range(10**6)
+    )
     for stratum in standard.strata:
         share = 1 - sources.outside(whole, STANDARD[stratum.name].ranges()).mean()
         assert share == pytest.approx(stratum.weight, abs=4 * (stratum.weight / 1e6) ** 0.5 + 1e-6), stratum.name
@@ -258,10 +261,12 @@ def test_standard_strata_have_labels_and_weights_of_the_population(standard):
 
 def test_a_cell_is_the_population_cut_to_it(standard):
     """The truncated sampler against its oracle: drawing everybody and throwing away who is outside."""
-    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw("everyone", 5, range(4), range(10**6))
+    whole = resolve(PopulationSpec(model="us_adults", strata=["everyone"])).draw(
+        "everyone", Plain(5), range(4), range(10**6)
+    )
     for name in ("75-84 G3b", "65-74 G4"):
         keep = ~sources.outside(whole, STANDARD[name].ranges())
-        cell = standard.draw(name, 6, range(1), range(200_000))
+        cell = standard.draw(name, Plain(6), range(1), range(200_000))
         for covariate in ("AGE", "SEX", "WT", "HT", "SCR", "EGFR", "CRCL"):
             kept = whole[covariate][keep]
             se = kept.std() / len(kept) ** 0.5
@@ -273,13 +278,13 @@ def test_lower_egfr_goes_with_higher_weight_at_a_given_age(standard):
     for sex in (0, 1):
         means = []
         for category in ("G3b", "G1"):
-            people = standard.draw(f"65-74 {category}", 2, range(1), range(50_000))
+            people = standard.draw(f"65-74 {category}", Plain(2), range(1), range(50_000))
             means.append(people["WT"][people["SEX"] == sex].mean())
         assert means[0] > 1.03 * means[1]
 
 
 def drawn(population, stratum, seed=1, draws=range(8), patients=range(50)):
-    return population.draw(stratum, seed, draws, patients)
+    return population.draw(stratum, Plain(seed), draws, patients)
 
 
 def same(a, b):
@@ -304,6 +309,32 @@ def test_numbers_depend_on_seed_stratum_draw_and_patient_only(name):
     assert not (drawn(alone, name, seed=2)["SCR"] == first["SCR"]).any()
 
 
+@pytest.mark.parametrize("name", ["everyone", "heavy"])
+def test_sobol_people_are_of_their_stratum_and_those_of_a_block_are_those_of_all(name):
+    population = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": ["everyone", HEAVY]}))
+    sobol = Sobol(1, 64, [("population", word) for word in population.words])
+    people, plain = (population.draw(name, scheme, range(300), range(64)) for scheme in (sobol, Plain(1)))
+    block = population.draw(name, sobol, range(30, 40), range(5, 60))
+    assert same(block, {key: values[30:40, 5:60] for key, values in people.items()})
+    if name == "heavy":  # by rejection: who is refused is proposed again by plain numbers
+        assert not sources.outside(people, {"WT": (90, 120), "CRCL": (-np.inf, 60)}).any()
+    for covariate in ("AGE", "SEX", "WT", "EGFR"):
+        one, other = (x[covariate].mean(-1) for x in (people, plain))
+        assert one.mean() == pytest.approx(other.mean(), abs=4 * np.hypot(one.std(), other.std()) / 300**0.5)
+        if name == "everyone":
+            assert one.std() < 0.7 * other.std(), covariate
+
+
+def test_sobol_spreads_rows_drawn_by_weight(rows_csv):
+    population = bootstrap(rows_csv, [{"name": "x", "AGE": ["18 year", None]}])
+    dimensions = [("population", word) for word in population.words]
+    assert dimensions[0] == ("population", "ROW")
+    one, other = (population.draw("x", s, range(200), range(64)) for s in (Sobol(1, 64, dimensions), Plain(1)))
+    one, other = (x["AGE"].mean(-1) for x in (one, other))
+    assert one.mean() == pytest.approx(other.mean(), abs=4 * np.hypot(one.std(), other.std()) / 200**0.5)
+    assert one.std() < 0.7 * other.std()
+
+
 def test_threads_do_not_change_the_numbers(standard):
     names = [s.name for s in standard.strata]
     with ThreadPoolExecutor(4) as pool:
@@ -314,7 +345,7 @@ def test_threads_do_not_change_the_numbers(standard):
 def test_ranges_on_other_covariates_are_the_population_cut_to_them():
     spec = {"model": "us_adults", "strata": ["everyone", HEAVY]}
     population = resolve(PopulationSpec.model_validate(spec))
-    everyone, heavy = (population.draw(name, 1, range(20), range(20_000)) for name in ("everyone", "heavy"))
+    everyone, heavy = (population.draw(name, Plain(1), range(20), range(20_000)) for name in ("everyone", "heavy"))
     keep = ~sources.outside(everyone, {"WT": (90, 120), "CRCL": (-np.inf, 60)})
     assert not sources.outside(heavy, {"WT": (90, 120), "CRCL": (-np.inf, 60)}).any()
     weights = {s.name: s.weight for s in population.strata}
@@ -328,10 +359,10 @@ def test_ranges_on_other_covariates_are_the_population_cut_to_them():
 def test_a_mix_of_sexes_asked_for_is_kept(ranges):
     item = {"name": "mix", "female": 0.3, "AGE": ["65 year", "75 year"], **ranges}
     mix = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": [item]}))
-    assert mix.draw("mix", 1, range(10), range(10_000))["SEX"].mean() == pytest.approx(0.3, abs=0.006)
+    assert mix.draw("mix", Plain(1), range(10), range(10_000))["SEX"].mean() == pytest.approx(0.3, abs=0.006)
     # within a sex, the same people as without the mix
     plain = resolve(PopulationSpec.model_validate({"model": "us_adults", "strata": [item | {"female": None}]}))
-    a, b = (population.draw("mix", 1, range(10), range(10_000)) for population in (mix, plain))
+    a, b = (population.draw("mix", Plain(1), range(10), range(10_000)) for population in (mix, plain))
     for sex in (0, 1):
         found = [people["WT"][people["SEX"] == sex] for people in (a, b)]
         assert found[0].mean() == pytest.approx(found[1].mean(), abs=5 * found[1].std() / len(found[1]) ** 0.5)
@@ -407,7 +438,7 @@ def bootstrap(folder, strata, jitter=None, **columns):
 
 def test_rows_are_drawn_by_weight(rows_csv):
     population = bootstrap(rows_csv, ["everyone"])
-    people = population.draw("everyone", 1, range(10), range(10_000))
+    people = population.draw("everyone", Plain(1), range(10), range(10_000))
     for age, share in zip((40, 50, 60, 70), (0.1, 0.2, 0.3, 0.4), strict=True):
         assert (people["AGE"] == age).mean() == pytest.approx(share, abs=0.006)
     assert population.provenance["kind"] == "bootstrap"
@@ -420,7 +451,7 @@ def test_jitter_stays_inside_the_stratum_and_keeps_the_weights(rows_csv):
         {"name": "rest", "EGFR": [None, "80 mL/min"]},
     ]
     population = bootstrap(rows_csv, items, jitter)
-    people = population.draw("g", 1, range(10), range(10_000))
+    people = population.draw("g", Plain(1), range(10), range(10_000))
     assert people["EGFR"].min() >= 80
     assert people["EGFR"].max() < 120
     egfr_of_rows = {"40": 1.0, "50": 2.0}
@@ -434,7 +465,7 @@ def test_jitter_stays_inside_the_stratum_and_keeps_the_weights(rows_csv):
 
 
 def test_a_mix_of_sexes_among_rows(rows_csv):
-    people = bootstrap(rows_csv, [{"name": "x", "female": 0.8}]).draw("x", 1, range(10), range(10_000))
+    people = bootstrap(rows_csv, [{"name": "x", "female": 0.8}]).draw("x", Plain(1), range(10), range(10_000))
     assert people["SEX"].mean() == pytest.approx(0.8, abs=0.006)
     women = people["AGE"][people["SEX"] == 1]
     assert (women == 60).mean() == pytest.approx(0.75, abs=0.01)
@@ -527,7 +558,7 @@ def test_every_empty_stratum_is_reported():
 
 def test_the_door_refuses_an_unknown_stratum(standard):
     with pytest.raises(KeyError, match="did you mean '65-74 G4'"):
-        standard.draw("65-74 G44", 1, range(1), range(1))
+        standard.draw("65-74 G44", Plain(1), range(1), range(1))
 
 
 def test_a_stratum_has_a_range_for_every_covariate_but_sex():

@@ -16,8 +16,9 @@ import xarray as xr
 from rich.console import Console
 
 from vtrial import load_scenario, run
+from vtrial.estimand import carried
 from vtrial.report import Risk, digits, estimates_csv, print_risks, risk_table, write_report
-from vtrial.report.facts import SIGN_NOTE, Facts, carried, short_arms
+from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
 from vtrial.report.summary import summarise
@@ -230,6 +231,25 @@ def test_what_a_few_draws_carry():
     assert carried(np.array([1.0] * 10 + [0.0] * 190)) == 1.0
     assert carried(np.ones(200)) == pytest.approx(0.05)
     assert math.isnan(carried(np.zeros(5)))
+    assert carried(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist() == [0.75, 0.5]
+
+
+def test_the_result_itself_says_what_a_few_draws_carry(standard):
+    stored = standard["estimates"]["top5_share"]
+    for risk in risk_table(standard):
+        cell = stored.sel(arm=risk.arm, stratum=risk.stratum, outcome=Facts(standard).primary)
+        assert float(cell) == pytest.approx(risk.top5_share, rel=1e-12, nan_ok=True)
+
+
+def test_a_result_at_fixed_parameters_says_that_its_intervals_are_no_uncertainty(standard):
+    told = standard.copy()
+    told.attrs["parameters"] = "prior median"
+    console = Console(width=200, file=io.StringIO(), record=True)
+    print_risks(told, console)
+    for text in (console.export_text(), render_markdown(told, []), render_html(told, [])):
+        assert HELD in text
+        assert "PRIOR" in text
+    assert HELD not in render_markdown(standard, [])
 
 
 def test_printed_risks_say_what_they_are(standard):

@@ -22,6 +22,16 @@ BROKEN = {
     "other dimension": ("horizon: 72 h", "horizon: 7 mg", "'7 mg' is not a quantity in h"),
     "unknown unit": ("horizon: 72 h", "horizon: 72 hurs", "'hurs' is not a known unit"),
     "negative horizon": ("horizon: 72 h", "horizon: -72 h", "must be more than 0 h"),
+    "sampling": ("  step: 30 min", "  step: 30 min\n  sampling: sobel", "did you mean 'sobol'?"),
+    "Sobol of too few": (
+        "  small: {draws: 3, patients: 2}", "  sampling: sobol\n  small: {draws: 3, patients: 2}",
+        "simulation.small.patients: given 2: sampling sobol needs a power of two, at least 4; the nearest is 4",
+    ),
+    "Sobol of no power of two": (
+        "  patients: 8\n", "  patients: 12\n  sampling: sobol\n",
+        "simulation.patients: given 12: sampling sobol needs a power of two, at least 4; the nearest are 8 and 16",
+    ),
+    "parameters": ("  surface: greco", "  parameters: median_", "did you mean 'median'?"),
     "zero step": ("step: 30 min", "step: 0 h", "must be more than 0 h"),
     "model": ("name: baclofen_pregabalin", "name: baclofen_pregabaline", "did you mean 'baclofen_pregabalin'?"),
     "surface": ("surface: greco", "surface: grecko", "did you mean 'greco'?"),

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import SOBOL
 
 from vtrial import draw_parameters, load_result, run, save_result
-from vtrial.patients import draw_patients, expose_reference, simulate
+from vtrial.patients import draw_patients
 from vtrial.spec import InputError
+from vtrial.treatment import expose_reference, simulate
 
 
 def same_bytes(a, b):
@@ -30,10 +32,26 @@ def test_same_seed_same_bytes(tiny, result):
     assert result.attrs == again.attrs
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("block", [1, 24, 100_000])
-def test_threads_and_blocks_leave_every_bit(tiny, result, threads, block):
-    assert same_bytes(result, run(tiny, threads=threads, block=block))
+@pytest.fixture(scope="module", params=["plain", "sobol"])
+def sampled(request, scenario, result):
+    """Tell how to load the tiny scenario with edits in a sampling scheme, and its result there."""
+    edits = SOBOL if request.param == "sobol" else ()
+    return lambda *more: scenario(*edits, *more), run(scenario(*edits), threads=1) if edits else result
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("memory", ["1 kB", "18 MiB", "4 GiB"])
+def test_threads_and_memory_leave_every_bit(sampled, whole, monkeypatch, threads, memory):
+    monkeypatch.setattr("vtrial.block.FEWEST", 16)  # small blocks, though the scenario is small
+    load, _ = sampled
+    assert same_bytes(whole, run(load(PARTS), threads=threads, memory=memory))
+
+
+def test_sampling_moves_the_patients(scenario, result):
+    found = run(scenario(*SOBOL), threads=1)
+    assert found.attrs["sampling"] == "sobol"
+    assert not np.any(means(found).sel(outcome="level1_24h") == means(result).sel(outcome="level1_24h"))
+    assert same_bytes(found["theta"], result["theta"])  # draws of the parameters stay
 
 
 def test_other_seed_other_numbers(scenario, result):
@@ -47,23 +65,24 @@ def means(tree):
     return tree["risk"]["mean"]
 
 
-def test_dropping_and_reordering_arms_leaves_the_others(scenario, result):
-    fewer = run(
-        scenario(("[ARM0_INDEX, ARM1_GUIDELINE, ARM10_BAC_ONLY]", "[ARM10_BAC_ONLY, ARM1_GUIDELINE]")), threads=1
-    )
+def test_dropping_and_reordering_arms_leaves_the_others(sampled):
+    load, before = sampled
+    fewer = run(load(("[ARM0_INDEX, ARM1_GUIDELINE, ARM10_BAC_ONLY]", "[ARM10_BAC_ONLY, ARM1_GUIDELINE]")), threads=1)
     arms = ["ARM10_BAC_ONLY", "ARM1_GUIDELINE"]
-    assert np.array_equal(means(fewer).sel(arm=arms), means(result).sel(arm=arms), equal_nan=True)
+    assert np.array_equal(means(fewer).sel(arm=arms), means(before).sel(arm=arms), equal_nan=True)
 
 
-def test_more_strata_in_another_order_leave_the_others(scenario, result):
-    more = run(scenario(('["18-49 G1", "75-84 G4"]', '["75-84 G4", "65-74 G3a", "18-49 G1"]')), threads=1)
+def test_more_strata_in_another_order_leave_the_others(sampled):
+    load, before = sampled
+    more = run(load(('["18-49 G1", "75-84 G4"]', '["75-84 G4", "65-74 G3a", "18-49 G1"]')), threads=1)
     strata = ["18-49 G1", "75-84 G4"]
-    assert np.array_equal(means(more).sel(stratum=strata), means(result), equal_nan=True)
+    assert np.array_equal(means(more).sel(stratum=strata), means(before), equal_nan=True)
 
 
-def test_more_draws_leave_the_first(scenario, result):
-    more = run(scenario(("  draws: 20", "  draws: 31")), threads=1)
-    assert np.array_equal(means(more).sel(draw=range(20)), means(result), equal_nan=True)
+def test_more_draws_leave_the_first(sampled):
+    load, before = sampled
+    more = run(load(("  draws: 20", "  draws: 31")), threads=1)
+    assert np.array_equal(means(more).sel(draw=range(20)), means(before), equal_nan=True)
 
 
 def test_more_endpoints_leave_the_others(scenario, result):
@@ -82,7 +101,18 @@ def test_more_patients_leave_the_first(tiny):
     assert few.identical(many.isel(patient=slice(8)))
 
 
-def test_patients_of_some_draws_are_those_of_all(tiny):
+def test_more_patients_move_all_of_them_when_spread_by_sobol(scenario):
+    spread = scenario(*SOBOL)
+    theta = draw_parameters(spread.model, 3, 7)
+    few, many = draw_patients(spread, theta, patients=8), draw_patients(spread, theta, patients=16)
+    assert not (few["GFR"].values == many["GFR"].values[..., :8]).all()
+    with pytest.raises(InputError, match=r"given 21: .*a power of two, at least 4; the nearest are 16 and 32"):
+        draw_patients(spread, theta, patients=21)
+
+
+@pytest.mark.parametrize("edits", [(), SOBOL], ids=["plain", "sobol"])
+def test_patients_of_some_draws_are_those_of_all(scenario, edits):
+    tiny = scenario(*edits)
     theta = draw_parameters(tiny.model, tiny.draws, 7)
     some = draw_patients(tiny, theta.isel(draw=slice(5, 9)), strata=["75-84 G4"])
     assert some.identical(draw_patients(tiny, theta).sel(stratum=["75-84 G4"]).isel(draw=slice(5, 9)))
@@ -228,11 +258,13 @@ def test_interrupted_save_leaves_the_old_file_and_no_other(result, tmp_path, mon
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.nc", "before")]
 
 
-def test_progress_counts_to_the_total(tiny):
+def test_progress_counts_to_the_total(tiny, monkeypatch):
     seen = []
-    run(tiny, threads=1, block=16, progress=lambda done, total: seen.append((done, total)))
+    monkeypatch.setattr("vtrial.block.FEWEST", 16)
+    run(tiny, threads=1, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (2 * 20 * 8 * 3, 2 * 20 * 8 * 3)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert len(seen) > 2
 
 
 def test_error_in_progress_stops_the_run(tiny):
@@ -240,61 +272,34 @@ def test_error_in_progress_stops_the_run(tiny):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, threads=1, block=8, progress=stop)
+        run(tiny, threads=1, progress=stop)
 
 
 PARTS = (
     "simulation:",
+    "sensitivities: {arms: [ARM0_INDEX], strata: [75-84 G4], cases: {none: {fix: {alpha: 0}}}}\n"
     "examples:\n  patient: {age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}\n"
     "  arms: [ARM0_INDEX]\n"
     "dose_risk: {arm: ARM0_INDEX, strata: [75-84 G4], multiples: [1, 2, 4]}\nsimulation:",
 )
 
 
-def test_examples_and_dose_risk_are_kept(scenario, result):
-    found = run(scenario(PARTS), threads=1)
+@pytest.fixture(scope="module")
+def whole(sampled):
+    load, _ = sampled
+    return run(load(PARTS), threads=1)
+
+
+def test_examples_and_dose_risk_are_kept(whole, sampled):
+    found, (_, result) = whole, sampled
     example = found["examples"]["ARM0_INDEX"]
     assert dict(example["conc"].sizes) == {"draw": 20, "time": 145, "drug": 2}
     assert float(example["conc"].isel(time=0).max()) == 0.0
     risk = found["dose_risk"]["value"].sel(stat="mean", stratum="75-84 G4", outcome="level3_72h")
     assert (np.diff(risk) > 0).all()
-    own = result["estimates"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="level3_72h", stat="mean")
-    assert float(risk.sel(multiple=1)) == pytest.approx(float(own), rel=1e-12)
-
-
-# ------------------------------------------------------------------------------- Monte Carlo errors, slow
-
-ONE_STRATUM = ('["18-49 G1", "75-84 G4"]', '["75-84 G4"]')
-
-
-def mean_and_mcse(scenario, seed, draws):
-    edits = (("seed: 7", f"seed: {seed}"), ("  draws: 20", f"  draws: {draws}"), ONE_STRATUM)
-    found = run(scenario(*edits), threads=1)["estimates"]
-    cell = {"stratum": "75-84 G4", "outcome": "level1_24h"}
-    value = found["value"].sel(arm="ARM0_INDEX", **cell)
-    difference = found["difference"].sel(arm="ARM0_INDEX", **cell)
-    return [float(x.sel(stat=s)) for x in (value, difference) for s in ("mean", "mcse")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", [0, 2], ids=["value", "difference"])
-def test_mcse_over_the_standard_deviation_of_sixty_seeds(scenario, sixty, what):
-    # SD of an SD over 60 seeds is 1/sqrt(2 * 59) = 9.2% (chi distribution): 0.9-1.1 would fail one time in four.
-    # The bound is 3 SD, 0.72-1.28; test_estimand holds the formula to 4% on 4000 repetitions.
-    ratio = np.sqrt((sixty[:, what + 1] ** 2).mean()) / sixty[:, what].std(ddof=1)
-    print(f"\nMCSE over SD across 60 seeds: {ratio:.3f}")
-    assert ratio == pytest.approx(1.0, abs=0.28)
-
-
-@pytest.fixture(scope="module")
-def sixty(scenario):
-    return np.array([mean_and_mcse(scenario, seed, 60) for seed in range(60)])
-
-
-@pytest.mark.slow
-def test_half_the_mcse_takes_four_times_the_draws(scenario, sixty):
-    # the relative SD of one SD of n draws of a roughly normal mean is 1/sqrt(2n); averaged over 60 and 15 runs: 2%
-    four = np.array([mean_and_mcse(scenario, 1000 + seed, 240) for seed in range(15)])
-    ratio = np.sqrt((sixty[:, 1] ** 2).mean() / (four[:, 1] ** 2).mean())
-    print(f"\nMCSE of 60 over 240 draws: {ratio:.3f}")
-    assert ratio == pytest.approx(2.0, rel=0.08)
+    own = result["estimates"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="level3_72h")
+    assumed = found["sensitivity"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4")
+    same = found["dose_risk"]["value"].sel(stratum="75-84 G4", outcome="level3_72h", multiple=1)
+    for other in (same, assumed[0]):  # every statistic, the inner share too
+        assert other.values == pytest.approx(own.values, rel=1e-12)
+    assert float(assumed[1].sel(stat="mean")) < float(own.sel(stat="mean"))

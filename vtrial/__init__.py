@@ -4,21 +4,25 @@ Research software: not for dosing decisions in patients.
 
 Five hops lead from the command line to a number, each a public function::
 
-    cli -> run -> draw_patients -> simulate -> estimate
+    cli -> run -> reduce_block -> treat -> estimate
+
+In a notebook, `draw_patients` and `simulate` give the same people and their outcomes as labelled arrays.
 
 | floor | rooms |
 |---|---|
 | 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
-| 1 | `spec` strict YAML, units; `sample` every random number |
-| 2 | `model` what a model file defines |
+| 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes reduced over patients |
+| 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
 | 5 | `scenario` one YAML file, one question |
-| 6 | `patients` drawn, and treated by an arm |
-| 7 | `trial` the whole path, results on disk |
-| 8 | `report` figures, tables, HTML |
-| 9 | `cli` the command line |
-| 10 | `__main__` the same, for python -m |
+| 6 | `patients` drawn |
+| 7 | `treatment` of patients by the arms; `result` its provenance and its file |
+| 8 | `block` of patients, treated and reduced within the memory allowed |
+| 9 | `trial` the whole path |
+| 10 | `report` figures, tables, HTML |
+| 11 | `cli` the command line |
+| 12 | `__main__` the same, for python -m |
 
 A module imports only from floors below its own; `tests/test_floors.py` holds it to that.
 """
@@ -29,25 +33,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vtrial.estimand import estimate
     from vtrial.model import draw_parameters, load_model
-    from vtrial.patients import draw_patients, expose_reference, simulate
+    from vtrial.patients import draw_patients
     from vtrial.policy import load_policies
     from vtrial.problem import InputError
+    from vtrial.result import load_result, save_result
     from vtrial.scenario import load_scenario
-    from vtrial.trial import load_result, run, save_result
+    from vtrial.treatment import expose_reference, simulate
+    from vtrial.trial import run
 
 _HOME = {
     "InputError": "problem",
     "draw_parameters": "model",
     "draw_patients": "patients",
-    "expose_reference": "patients",
+    "expose_reference": "treatment",
     "estimate": "estimand",
     "load_model": "model",
     "load_policies": "policy",
-    "load_result": "trial",
+    "load_result": "result",
     "load_scenario": "scenario",
     "run": "trial",
-    "save_result": "trial",
-    "simulate": "patients",
+    "save_result": "result",
+    "simulate": "treatment",
 }
 
 __all__ = [

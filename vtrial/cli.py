@@ -124,6 +124,7 @@ def run(
     ] = None,
     size: Annotated[Size, typer.Option(help="Size of the Monte Carlo, from the scenario.")] = Size.full,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all processors.")] = None,
+    memory: Annotated[str, typer.Option(help="Memory for the patients at work, in all threads.")] = "512 MiB",
     profile: Annotated[bool, typer.Option("--profile", help="Print time and memory by stage.")] = False,
 ) -> None:
     """Run a scenario: write estimates, figures, report and result; print the risks."""
@@ -139,13 +140,14 @@ def run(
             from vtrial.compiled import watched
             from vtrial.estimand import failed
             from vtrial.report import print_risks, write_report
+            from vtrial.result import save_result
 
             announcing = watched(_compiling())
         with announcing, _progress() as progress:
-            result = trial.run(checked, posterior=posterior, threads=threads, progress=progress)
+            result = trial.run(checked, posterior=posterior, threads=threads, memory=memory, progress=progress)
         with _whole(folder) as part:
             with stage("save"):
-                trial.save_result(result, part / "result.nc")
+                save_result(result, part / "result.nc")
             with stage("report"):
                 write_report(result, part)
         with stage("report"):
@@ -171,7 +173,7 @@ def report(
 ) -> None:
     """Write the report of a result again: a report is a function of its result and nothing else."""
     from vtrial.report import write_report
-    from vtrial.trial import load_result, save_result
+    from vtrial.result import load_result, save_result
 
     loaded = load_result(result)
     folder = output or result.parent

@@ -5,8 +5,9 @@ A new endpoint is one class here: a spec with its keys, the outcomes it gives, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
@@ -42,13 +43,13 @@ class Seen:
     Parameters
     ----------
     exposure, reference : Exposed
-        Of the patients, n = draw * patient in C order; and of the reference patient, one for each draw.
+        Of n treated patients; and of the reference patient, one for each draw.
     windows : tuple of float
         Ends of the windows, h, in the order of the exposure.
-    shape : tuple
-        (draw, patient).
+    draw : array of int, shape (n,)
+        Which draw each patient belongs to.
     r, omega_S : arrays, shape (draw, level) and (draw,)
-    z : sequence of arrays, each shape (draw, patient)
+    z : sequence of arrays, each shape (n,)
         Deviation of log sensitivity per channel: only the counting estimator looks at it.
     clock : array, shape (n,)
         Clock time of the first dose, h.
@@ -57,7 +58,7 @@ class Seen:
     exposure: Exposed
     reference: Exposed
     windows: tuple[float, ...]
-    shape: tuple[int, int]
+    draw: NDArray[np.integer]
     r: Array
     omega_S: Array
     z: Sequence[Array]
@@ -66,6 +67,10 @@ class Seen:
     def window(self, hours: float) -> int:
         """Position of a window."""
         return self.windows.index(hours)
+
+    def of_draw(self, values: Array) -> Array:
+        """Each patient's value of what is known for each draw, shape (draw,)."""
+        return values[self.draw]
 
 
 def window_name(hours: float) -> str:
@@ -108,18 +113,23 @@ class LevelReached(Spec):
         ]
 
     def evaluate(self, seen: Seen) -> list[Array]:
-        from vtrial.pharmacodynamics import level_probability, level_reached
+        from vtrial.pharmacodynamics import level_probabilities, level_reached
 
-        values = []
-        for k in self.level:
-            r, omega_S = seen.r[:, k - 1, None], seen.omega_S[:, None]
-            for w in self.within:
-                peaks = [channel.reshape(seen.shape) for channel in seen.exposure.peak[:, seen.window(w)]]
-                if self.estimator == "integrated":
-                    values.append(level_probability(peaks, r, omega_S))
-                else:
-                    values.append(level_reached(peaks, r, omega_S, seen.z[: len(peaks)]).astype(float))
-        return values
+        peaks = [seen.exposure.peak[:, seen.window(w)] for w in self.within]
+        r = seen.r[:, [k - 1 for k in self.level]]
+        if self.estimator == "integrated":
+            each = [level_probabilities(peaks[0], seen.draw, r, seen.omega_S)]
+            for before, peak in pairwise(peaks):
+                later = np.flatnonzero((peak != before).any(0))  # the first days' peak is often the week's
+                each.append(each[-1].copy())
+                each[-1][:, later] = level_probabilities(peak[:, later], seen.draw[later], r, seen.omega_S)
+            return [of_window[i] for i in range(len(self.level)) for of_window in each]
+        own, omega_S = seen.of_draw(r), seen.of_draw(seen.omega_S)
+        return [
+            level_reached(list(peak), own[:, i], omega_S, seen.z[: len(peak)]).astype(float)
+            for i in range(len(self.level))
+            for peak in peaks
+        ]
 
 
 class Cmax(Spec):
@@ -134,7 +144,7 @@ class Cmax(Spec):
 
     def evaluate(self, seen: Seen) -> list[Array]:
         w = seen.window(self.within)
-        return _with_ratios(seen.exposure.cmax[:, w], seen.reference.cmax[:, w], seen.shape)
+        return _with_ratios(seen, seen.exposure.cmax[:, w], seen.reference.cmax[:, w])
 
 
 class Auc(Spec):
@@ -149,7 +159,7 @@ class Auc(Spec):
 
     def evaluate(self, seen: Seen) -> list[Array]:
         w = seen.window(self.within)
-        return _with_ratios(seen.exposure.auc[:, w], seen.reference.auc[:, w], seen.shape)
+        return _with_ratios(seen, seen.exposure.auc[:, w], seen.reference.auc[:, w])
 
 
 def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: float) -> list[Outcome]:
@@ -166,10 +176,9 @@ def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: f
     return plain + ratio
 
 
-def _with_ratios(values: Array, reference: Array, shape: tuple[int, int]) -> list[Array]:
-    plain = [value.reshape(shape) for value in values]
+def _with_ratios(seen: Seen, values: Array, reference: Array) -> list[Array]:
     with np.errstate(divide="ignore", invalid="ignore"):  # a reference arm without the drug has no ratio
-        return plain + [value / ref[:, None] for value, ref in zip(plain, reference, strict=True)]
+        return [*values, *(value / seen.of_draw(ref) for value, ref in zip(values, reference, strict=True))]
 
 
 class PeakClock(Spec):
@@ -193,14 +202,11 @@ class PeakClock(Spec):
     def evaluate(self, seen: Seen) -> list[Array]:
         w = seen.window(self.within)
         # under independent action the day's peak is that of the channel that peaks highest
-        top = seen.exposure.peak[:, w].argmax(0)
-        time = np.take_along_axis(seen.exposure.peak_time[:, w], top[None], 0)[0]
-        hour = ((seen.clock + time) % 24.0).reshape(seen.shape)
-        dosed = seen.exposure.peak[:, w].max(0).reshape(seen.shape) > 0
-        return [
-            (dosed & ((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b))).astype(float)
-            for a, b in CLOCK_BINS
-        ]
+        peak, time = seen.exposure.peak[0, w], seen.exposure.peak_time[0, w]
+        for other, its_time in zip(seen.exposure.peak[1:, w], seen.exposure.peak_time[1:, w], strict=True):
+            peak, time = np.maximum(peak, other), np.where(other > peak, its_time, time)
+        hour = np.where(peak > 0, (seen.clock + time) % 24.0, np.nan)  # the undosed peak at no time
+        return [((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b)).astype(float) for a, b in CLOCK_BINS]
 
 
 CLOCK_BINS = ((0, 6), (6, 12), (12, 18), (18, 24), (22, 7))
@@ -229,7 +235,7 @@ class TimeAtLevel(Spec):
 
     def evaluate(self, seen: Seen) -> list[Array]:
         w = seen.window(self.within)
-        return [seen.exposure.time_at[i, w].reshape(seen.shape) for i in range(len(self.level))]
+        return [seen.exposure.time_at[i, w] for i in range(len(self.level))]
 
 
 type Endpoint = Annotated[LevelReached | Cmax | Auc | PeakClock | TimeAtLevel, Field(discriminator="kind")]
@@ -256,14 +262,11 @@ def concentration_windows(endpoints: Sequence[Any], every: Sequence[float]) -> i
     return max((every.index(e.within) + 1 for e in endpoints if isinstance(e, Cmax)), default=0)
 
 
-def evaluate(endpoints: Sequence[Any], model: Model, seen: Seen) -> Mapping[str, Array]:
-    """Evaluate endpoints for all patients.
+def counted(endpoints: Sequence[Any]) -> bool:
+    """Whether an endpoint looks at a patient's own sensitivity."""
+    return any(isinstance(e, LevelReached) and e.estimator == "counting" for e in endpoints)
 
-    Returns
-    -------
-    mapping of str to array, shape (draw, patient)
-        By the names of `outcomes`.
-    """
-    names = [outcome.name for outcome in outcomes(endpoints, model)]
-    values = [value for endpoint in endpoints for value in endpoint.evaluate(seen)]
-    return dict(zip(names, values, strict=True))
+
+def evaluate(endpoints: Sequence[Any], seen: Seen) -> list[Array]:
+    """Evaluate endpoints for all patients: arrays of shape (n,), in the order of `outcomes`."""
+    return [value for endpoint in endpoints for value in endpoint.evaluate(seen)]

@@ -6,7 +6,9 @@ Let R_d be the mean outcome of draw d. Then
 * the estimate is the mean of R_d over draws, its interval the equal-tailed quantiles of R_d;
 * MCSE = SD(R_d) / sqrt(draws): it covers both draws and patients, because patients are fresh in each draw;
 * inner share = mean(V_d) / Var(R_d), V_d the variance of R_d due to its finite number of patients: the part of
-  the interval's width that is patient noise and would vanish with more patients.
+  the interval's width that is patient noise and would vanish with more patients. V_d is the variance between
+  independent patients over their number or, where only groups of patients are independent (`vtrial.scheme`),
+  between the groups' means over theirs: (m_1 - m_2)^2 / 4 for two halves.
 
 Contrasts are computed draw by draw on the same patients. References: Morris et al. 2019, Stat Med 38:2074-2102
 (ADEMP; MCSE); O'Hagan et al. 2007, Health Econ 16:1009-23 (nested simulation).
@@ -14,6 +16,7 @@ Contrasts are computed draw by draw on the same patients. References: Morris et 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vtrial.moments import Moments
 from vtrial.spec import Spec
 
 if TYPE_CHECKING:
@@ -102,23 +106,11 @@ class Sums:
         mean, noise, paired = (np.full(shape, np.nan) for _ in range(3))
         return cls(mean, noise, paired, np.full((arms, strata, drugs, draws), np.nan))
 
-
-def reduce_patients(values: Array, reference: Array) -> tuple[Array, Array, Array]:
-    """Reduce outcomes (..., patient) over patients: mean, variance of the mean, the same of the paired difference.
-
-    Examples
-    --------
-    >>> mean, noise, paired = reduce_patients(np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]))
-    >>> float(mean[0]), float(noise[0]), float(paired[0])
-    (0.5, 0.25, 0.0)
-    """
-    n = values.shape[-1]
-    degrees = max(n - 1, 1)
-    mean = values.mean(-1)
-    noise = ((values - mean[..., None]) ** 2).sum(-1) / degrees / n
-    difference = values - reference
-    paired = ((difference - difference.mean(-1)[..., None]) ** 2).sum(-1) / degrees / n
-    return mean, noise, paired
+    def put(self, moments: Moments, *, arms: slice, stratum: int, draws: slice) -> None:
+        """Enter some arms and draws of a stratum."""
+        where = arms, stratum, slice(None), draws
+        self.mean[where], self.noise[where] = moments.mean, moments.noise
+        self.paired_noise[where], self.treated[where] = moments.paired_noise, moments.treated
 
 
 def standardise(sums: Sums, weight: Array) -> Sums:
@@ -166,6 +158,7 @@ def estimate(
         - ``difference``: to the reference arm, paired;
         - ``ratio``: ratio of the two means (its interval: quantiles of the ratio within draws; its MCSE by the
           delta method);
+        - ``top5_share`` (arm, stratum, outcome): share of the mean that the highest 5% of draws carry;
         - ``p_safest`` and ``p_rank`` (dims arm, stratum, rank, contest): probability over draws that the arm has
           that rank of risk in the primary outcome, ties split; contest ``all`` ranks all arms, ``treating`` those
           that give every patient the drugs they are about;
@@ -183,6 +176,7 @@ def estimate(
         "value": (dims, describe(grown.mean, grown.noise, spec.interval)),
         "difference": (dims, describe(grown.mean - base, grown.paired_noise, spec.interval)),
         "ratio": (dims, _describe_ratio(grown.mean, base, spec.interval)),
+        "top5_share": (dims[:3], carried(grown.mean)),
         "treated": (("arm", "stratum", "drug"), grown.treated.mean(-1)),
     }
     risk = grown.mean[:, :, names.index(spec.primary)]
@@ -232,6 +226,32 @@ def describe(value: Array, noise: Array, interval: float) -> Array:
     return np.stack([value.mean(-1), median, lo, hi, np.sqrt(variance / draws), share], -1)
 
 
+def carried(value: Array, part: float = 0.05) -> Array:
+    """Share of a mean over draws that the highest draws carry.
+
+    Parameters
+    ----------
+    value : array, shape (..., draw)
+        Risk in each draw.
+    part : float
+        Which part of the draws counts as the highest, rounded up to whole draws.
+
+    Returns
+    -------
+    array, shape (...)
+        Between 0 and 1 if no value is negative; NaN if their sum is not positive.
+
+    Examples
+    --------
+    >>> float(carried(np.ones(100))), float(carried(np.array([0.0] * 99 + [1.0])))
+    (0.05, 1.0)
+    """
+    draws, total = value.shape[-1], value.sum(-1)
+    top = np.sort(value, axis=-1)[..., draws - math.ceil(part * draws) :].sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, top / total, np.nan)
+
+
 def _variance(value: Array) -> Array:
     """Variance along the last dim; not known of one draw."""
     return value.var(-1, ddof=1) if value.shape[-1] > 1 else np.full(value.shape[:-1], np.nan)
@@ -266,12 +286,12 @@ def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> tuple[Array, Array]:
     ranks, errors = np.zeros((arms, strata, arms)), np.zeros((arms, strata, arms))
     for s in range(strata):
         inside = np.flatnonzero(eligible[:, s])
-        for a in inside:
-            lower = (risk[inside, s] < risk[a, s]).sum(0)
-            tied = (risk[inside, s] == risk[a, s]).sum(0)
-            for k in range(len(inside)):
-                share = ((k >= lower) & (k < lower + tied)) / tied
-                ranks[a, s, k], errors[a, s, k] = share.mean(), np.sqrt(_variance(share) / draws)
+        own, k = risk[inside, s], np.arange(len(inside))[:, None]
+        for a, mine in zip(inside, own, strict=True):
+            lower, tied = (own < mine).sum(0), (own == mine).sum(0)
+            share = ((k >= lower) & (k < lower + tied)) / tied  # rank, draw
+            ranks[a, s, : len(inside)] = share.mean(-1)
+            errors[a, s, : len(inside)] = np.sqrt(_variance(share) / draws)
     return ranks, errors
 
 

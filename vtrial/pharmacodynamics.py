@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from vtrial.compiled import inlined, plain
 from vtrial.model import Surface
+
+type Array = NDArray[np.float64]
 
 
 @inlined
@@ -102,6 +105,40 @@ def level_probability(peaks: Sequence[Any], r: Any, omega_S: Any) -> Any:
     for p in each[1:]:
         union = union + p * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
     return union
+
+
+def level_probabilities(peaks: Array, draw: NDArray[np.integer], r: Array, omega_S: Array) -> Array:
+    """`level_probability` of several levels, of patients from several draws.
+
+    Parameters
+    ----------
+    peaks : array, shape (channel, n)
+        Maximum of A U / Tol in the window.
+    draw : array of int, shape (n,)
+        Which draw a patient belongs to.
+    r, omega_S : arrays, shape (draw, level) and (draw,)
+        Thresholds, and SD of log sensitivity.
+
+    Returns
+    -------
+    array, shape (level, n)
+
+    Examples
+    --------
+    >>> few = level_probabilities(np.array([[0.5, 1.0]]), np.array([0, 0]), np.array([[0.5, 1.0]]), np.array([0.6]))
+    >>> float(few[0, 0]), float(few[1, 1])
+    (0.5, 0.5)
+    """
+    out = np.empty((r.shape[1], len(draw)))
+    log_r, own_omega = np.log(r), omega_S[draw]
+    with np.errstate(divide="ignore"):  # log 0 = -inf, as above
+        logs = np.log(peaks)
+        for level, union in enumerate(out):
+            own_r = log_r[draw, level]
+            ndtr((logs[0] - own_r) / own_omega, out=union)
+            for log in logs[1:]:
+                union += ndtr((log - own_r) / own_omega) * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
+    return out
 
 
 def level_reached(peaks: Sequence[Any], r: Any, omega_S: Any, z: Sequence[Any]) -> Any:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from vtrial.estimand import STATS, Sums, describe, estimate, reduce_patients
-from vtrial.kinetics import Exposure
-from vtrial.library import POLICIES
-from vtrial.model import draw_parameters, evidence_rows
-from vtrial.patients import covariates_of, draw_patients, expose_reference, part_of, simulate, trace_example
-from vtrial.policy import Arm, arm_regimens, unavailable_doses
+from vtrial.block import MEMORY, Block, Prepared, blocks_of, memory_bytes, reduce_block
+from vtrial.estimand import STATS, Sums, describe, estimate
+from vtrial.result import provenance
 from vtrial.scenario import Scenario
-from vtrial.spec import InputError, Problem
 from vtrial.stage import stage
-
-BLOCK = 10_000
-"""Patients of one block: what a thread holds at a time. The result does not depend on it."""
+from vtrial.treatment import trace_example
 
 type Progress = Callable[[int, int], None]
 """Called with the patient-trajectories done and those to do."""
@@ -38,7 +26,7 @@ def run(
     *,
     posterior: Path | str | None = None,
     threads: int | None = None,
-    block: int = BLOCK,
+    memory: str = MEMORY,
     progress: Progress = lambda done, total: None,
 ) -> xr.DataTree:
     """Run a scenario.
@@ -51,8 +39,10 @@ def run(
         Draws of the population parameters; the priors of the model by default.
     threads : int, optional
         Threads over blocks; all processors by default. The result is the same, to the bit.
-    block : int
-        Patients in a block. The result is the same, to the bit.
+    memory : str
+        Memory that the patients at work in all threads may take together, e.g. ``"2 GiB"``; program, draws and
+        result come on top, with Sobol sampling also the set of each stratum (4 bytes for each patient of a draw and
+        dimension). The result is the same, to the bit.
     progress : callable
         Called with patient-trajectories done and to do.
 
@@ -62,6 +52,11 @@ def run(
         ``Result``: groups ``estimates`` (see `vtrial.estimand.estimate`), ``risk`` (the risk of each level by
         arm, stratum and draw), ``theta`` (the draws), ``examples``, ``dose_risk``; attributes hold the provenance.
 
+    Raises
+    ------
+    InputError
+        If `memory` or the posterior cannot be used, or the kinetics of a patient cannot be solved.
+
     Examples
     --------
     >>> from vtrial import load_scenario
@@ -70,331 +65,155 @@ def run(
     >>> float(result["estimates"]["value"].sel(arm="ARM0_INDEX", outcome="level1_7d", stat="mean")[0]) > 0.1
     True
     """
-    spec, seed = scenario.spec, scenario.spec.simulation.seed
+    within = {"memory": memory_bytes(memory), "threads": threads or os.cpu_count() or 1}
+    spec = scenario.spec
     with stage("draw parameters"):
-        draws = draw_parameters(scenario.model, scenario.draws, seed, posterior=posterior, fix=scenario.fix)
-    with stage("reference patient"):
-        reference = expose_reference(scenario, draws)
+        draws = scenario.parameters(posterior)
     strata = [stratum.name for stratum in scenario.population.strata]
-    weight = np.array([stratum.weight for stratum in scenario.population.strata])
-    sums = Sums.empty(len(scenario.arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
-    total, done = len(strata) * scenario.draws * scenario.patients * len(scenario.arms), 0
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        waiting = [pool.submit(_treat, b, scenario, draws, reference, sums) for b in _blocks(scenario, block)]
-        try:
-            for finished in as_completed(waiting):
-                done += finished.result()
-                progress(done, total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    sums = _treat_all(scenario, draws, strata, progress, **within)
     with stage("estimate"):
         estimates = estimate(
-            sums, spec.estimands, weight=weight, outcomes=scenario.outcomes, strata=strata,
-            arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
+            sums, spec.estimands, weight=np.array([stratum.weight for stratum in scenario.population.strata]),
+            outcomes=scenario.outcomes, strata=strata, arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
         )  # fmt: skip
-    result = _result(scenario, draws, estimates, sums, strata)
+    groups = {"/estimates": estimates, "/risk": _risk(scenario, sums, strata), "/theta": draws}
+    for arm in spec.examples.arms if spec.examples else ():
+        with stage("examples"):
+            groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
+    if spec.dose_risk:
+        groups["/dose_risk"] = _dose_risk(scenario, draws, **within)
     if spec.sensitivities:
-        result["sensitivity"] = xr.DataTree(_sensitivity(scenario, posterior))
-    return result
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some draws of one stratum."""
-
-    stratum: int
-    draws: slice
-
-
-def _blocks(scenario: Scenario, patients: int) -> Iterator[Block]:
-    if scenario.model.dynamics is not None:  # each patient takes long: progress is to show, and a failure to end it
-        patients = min(patients, 16)
-    several = max(1, patients // scenario.patients)
-    for stratum in range(len(scenario.population.strata)):
-        for first in range(0, scenario.draws, several):
-            yield Block(stratum, slice(first, min(first + several, scenario.draws)))
-
-
-def _treat(block: Block, scenario: Scenario, draws: xr.Dataset, reference: Exposure, sums: Sums) -> int:
-    """Treat one block by every arm, the reference first, and reduce it into `sums`."""
-    name = scenario.population.strata[block.stratum].name
-    with stage("draw patients"):
-        cohort = draw_patients(scenario, draws.isel(draw=block.draws), strata=[name])
-    exposed = part_of(reference, block.draws)
-    names = [outcome.name for outcome in scenario.outcomes]
-    order = sorted(range(len(scenario.arms)), key=lambda a: scenario.arms[a].id != scenario.spec.estimands.reference)
-    compared: list[Any] = []
-    for a in order:
-        outcomes = simulate(scenario, cohort, scenario.arms[a], exposed).isel(stratum=0)
-        values = [outcomes[n].values for n in names]
-        compared = compared or values
-        with stage("reduce"):
-            for o, (value, base) in enumerate(zip(values, compared, strict=True)):
-                where = a, block.stratum, o, block.draws
-                sums.mean[where], sums.noise[where], sums.paired_noise[where] = reduce_patients(value, base)
-            sums.treated[a, block.stratum, :, block.draws] = outcomes["treated"].mean("patient").values.T
-    return len(scenario.arms) * cohort.sizes["draw"] * cohort.sizes["patient"]
-
-
-def _result(scenario: Scenario, draws: xr.Dataset, estimates: xr.Dataset, sums: Sums, strata: list[str]) -> xr.DataTree:
-    found = scenario.population.strata
-    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
-    risk = xr.Dataset(
-        {"mean": (("arm", "stratum", "outcome", "draw"), sums.mean[:, :, risks])},
-        {
-            "arm": [arm.id for arm in scenario.arms],
-            "stratum": strata,
-            "outcome": [scenario.outcomes[o].name for o in risks],
-            "draw": draws["draw"],
-            "row": ("stratum", [stratum.row or "" for stratum in found]),
-            "column": ("stratum", [stratum.column or "" for stratum in found]),
-            "dialysis": ("stratum", [stratum.dialysis for stratum in found]),
-        },
-    )
-    groups = {"/estimates": estimates, "/risk": risk, "/theta": draws}
-    if scenario.spec.examples:
-        for arm in scenario.spec.examples.arms:
-            with stage("examples"):
-                groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
-    if scenario.spec.dose_risk:
-        groups["/dose_risk"] = _dose_risk(scenario, draws)
+        groups["/sensitivity"] = _sensitivity(scenario, posterior, **within)
     with stage("provenance"):
         groups["/"] = xr.Dataset(attrs=provenance(scenario, draws))
     return xr.DataTree.from_dict(groups)
 
 
-def _dose_risk(scenario: Scenario, draws: xr.Dataset) -> xr.Dataset:
+def _treat_all(
+    scenario: Scenario, draws: xr.Dataset, strata: list[str], progress: Progress, *, memory: float, threads: int
+) -> Sums:
+    """Treat every stratum by every arm."""
+    with stage("reference patient"):
+        prepared = Prepared.of(scenario, draws)
+    arms = scenario.arms
+    reference = [arm.id for arm in arms].index(scenario.spec.estimands.reference)
+    sums = Sums.empty(len(arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
+    of_draw = len(arms) * scenario.patients
+    total, done = len(strata) * scenario.draws * of_draw, 0
+
+    def tell(trajectories: int) -> None:
+        nonlocal done
+        done += trajectories
+        progress(done, total)
+
+    def treat(block: Block) -> int:
+        (moments,) = reduce_block(prepared, block, arms, reference)
+        sums.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
+        return len(block.draws) * of_draw
+
+    _in_threads(threads, treat, blocks_of(scenario, strata, arms=len(arms), memory=memory, threads=threads), tell)
+    return sums
+
+
+def _in_threads[Job, Done](
+    threads: int, work: Callable[[Job], Done], jobs: Iterable[Job], tell: Callable[[Done], None] = lambda done: None
+) -> None:
+    """Do jobs, and tell what each gave, in the order in which they end; the first error ends them all."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(work, job) for job in jobs]
+        try:
+            for finished in as_completed(waiting):
+                tell(finished.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _risk(scenario: Scenario, sums: Sums, strata: list[str]) -> xr.Dataset:
+    """The risk of each level by arm, stratum and draw."""
+    found = scenario.population.strata
+    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
+    return xr.Dataset(
+        {"mean": (("arm", "stratum", "outcome", "draw"), sums.mean[:, :, risks])},
+        {
+            "arm": [arm.id for arm in scenario.arms],
+            "stratum": strata,
+            "outcome": [scenario.outcomes[o].name for o in risks],
+            "draw": np.arange(scenario.draws),
+            "row": ("stratum", [stratum.row or "" for stratum in found]),
+            "column": ("stratum", [stratum.column or "" for stratum in found]),
+            "dialysis": ("stratum", [stratum.dialysis for stratum in found]),
+        },
+    )
+
+
+def _dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads: int) -> xr.Dataset:
     """Risk by multiple of an arm's doses: value (stratum, multiple, outcome, stat)."""
     asked = scenario.spec.dose_risk
     assert asked is not None
+    scenario = scenario.asking_for(lambda outcome: outcome.risk)
+    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
+    arms, multiples, strata = [scenario.arm(asked.arm)], asked.multiples, list(asked.strata)
     with stage("dose risk"):
-        reference = expose_reference(scenario, draws)
-    names = [outcome.name for outcome in scenario.outcomes if outcome.risk]
+        prepared = Prepared.of(scenario, draws)
+    sums = Sums.empty(len(multiples), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
 
     @stage("dose risk")
-    def treat(stratum: str) -> list[list[Any]]:
-        cohort = draw_patients(scenario, draws, strata=[stratum])
-        treated = (simulate(scenario, cohort, asked.arm, reference, multiple=m) for m in asked.multiples)
-        outcomes = (outcome.isel(stratum=0) for outcome in treated)
-        return [[reduce_patients(o[n].values, o[n].values)[:2] for n in names] for o in outcomes]
+    def treat(block: Block) -> None:
+        for m, moments in enumerate(reduce_block(prepared, block, arms, 0, multiples=multiples)):
+            sums.put(moments, arms=slice(m, m + 1), stratum=strata.index(block.stratum), draws=block.of_draws)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reduced = np.array(list(pool.map(treat, asked.strata)))  # stratum, multiple, outcome, mean or noise, draw
-    stats = describe(reduced[:, :, :, 0], reduced[:, :, :, 1], scenario.spec.estimands.interval)
+    _in_threads(threads, treat, blocks_of(scenario, strata, arms=1, memory=memory, threads=threads))
+    mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
     return xr.Dataset(
-        {"value": (("stratum", "multiple", "outcome", "stat"), stats)},
         {
-            "stratum": list(asked.strata),
-            "multiple": list(asked.multiples),
-            "outcome": names,
+            "value": (
+                ("stratum", "multiple", "outcome", "stat"),
+                describe(mean, noise, scenario.spec.estimands.interval),
+            )
+        },
+        {
+            "stratum": strata,
+            "multiple": list(multiples),
+            "outcome": [scenario.outcomes[o].name for o in risks],
             "stat": list(STATS),
         },
         {"arm": asked.arm, "interval": scenario.spec.estimands.interval},
     )
 
 
-def _sensitivity(scenario: Scenario, posterior: Path | str | None) -> xr.Dataset:
+def _sensitivity(scenario: Scenario, posterior: Path | str | None, *, memory: float, threads: int) -> xr.Dataset:
     """Primary outcome under named assumptions: value (case, arm, stratum, stat), on the same patients."""
     asked, estimands = scenario.spec.sensitivities, scenario.spec.estimands
     assert asked is not None
+    scenario = scenario.asking_for(lambda outcome: outcome.name == estimands.primary)
     cases = {"as in the scenario": scenario} | {name: scenario.varied(case) for name, case in asked.cases.items()}
+    arms, strata = [scenario.arm(name) for name in asked.arms], list(asked.strata)
+    shape = len(arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws
+    sums = [Sums.empty(*shape) for _ in cases]
 
     @stage("sensitivities")
-    def treat(varied: Scenario) -> list[list[Any]]:
-        seed = varied.spec.simulation.seed
-        draws = draw_parameters(varied.model, varied.draws, seed, posterior=posterior, fix=varied.fix)
-        reference = expose_reference(varied, draws)
-        cohorts = [draw_patients(varied, draws, strata=[stratum]) for stratum in asked.strata]
-        risks = [
-            [simulate(varied, c, arm, reference)[estimands.primary].isel(stratum=0).values for c in cohorts]
-            for arm in asked.arms
-        ]
-        return [[reduce_patients(risk, risk)[:2] for risk in row] for row in risks]
+    def prepare(varied: Scenario) -> Prepared:
+        return Prepared.of(varied, varied.parameters(posterior))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reduced = np.array(list(pool.map(treat, cases.values())))  # case, arm, stratum, mean or noise, draw
+    @stage("sensitivities")
+    def treat(job: tuple[Prepared, Sums, Block]) -> None:
+        prepared, into, block = job
+        (moments,) = reduce_block(prepared, block, arms, 0)
+        into.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
+
+    blocks = blocks_of(scenario, strata, arms=len(arms), memory=memory, threads=threads)
+    prepared = [prepare(varied) for varied in cases.values()]
+    _in_threads(threads, treat, [(p, s, block) for p, s in zip(prepared, sums, strict=True) for block in blocks])
+    primary = [outcome.name for outcome in scenario.outcomes].index(estimands.primary)
+    mean, noise = (np.stack([getattr(s, name)[:, :, primary] for s in sums]) for name in ("mean", "noise"))
     changes = [case.model_dump(exclude_defaults=True) for case in asked.cases.values()]
     texts = [", ".join(f"{key} {value}" for key, value in {**c.pop("fix", {}), **c}.items()) for c in changes]
-    stats = describe(reduced[..., 0, :], reduced[..., 1, :], estimands.interval)
     return xr.Dataset(
-        {"value": (("case", "arm", "stratum", "stat"), stats)},
+        {"value": (("case", "arm", "stratum", "stat"), describe(mean, noise, estimands.interval))},
         {
             "case": list(cases), "arm": list(asked.arms), "stratum": list(asked.strata), "stat": list(STATS),
             "change": ("case", ["", *texts]),
         },
         {"outcome": estimands.primary, "interval": estimands.interval},
     )  # fmt: skip
-
-
-# --------------------------------------------------------------------------------- provenance and files
-
-
-def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
-    """What a result needs to explain itself; structured parts are JSON."""
-    spec, model = scenario.spec, scenario.model
-    policies = sorted(POLICIES.glob("*.yaml"))
-    return {
-        "title": spec.title,
-        "question": " ".join(spec.question.split()),
-        "scenario": scenario.text,
-        "scenario_name": scenario.file.stem,
-        "scenario_sha256": scenario.sha256,
-        "model": model.name,
-        "model_title": model.title,
-        "model_description": model.description,
-        "model_sha256": model.sha256,
-        "limits": json.dumps([*model.limits, *_limits(scenario)]),
-        "levels": json.dumps(model.levels),
-        "params": json.dumps(_params(scenario)),
-        "evidence": json.dumps(evidence_rows(model)),
-        "policies_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in policies)).hexdigest(),
-        "arms": json.dumps([_describe_arm(scenario, arm) for arm in scenario.arms]),
-        "population": json.dumps(dict(scenario.population.provenance)),
-        "population_text": _who(scenario),
-        "parameters": draws.attrs["source"],
-        "surface": spec.model.surface,
-        "food": spec.model.food,
-        "fixed": json.dumps(scenario.fix),
-        "seed": spec.simulation.seed,
-        "size": scenario.size,
-        "draws": scenario.draws,
-        "patients": scenario.patients,
-        "step": spec.simulation.step,
-        "interval": spec.estimands.interval,
-        "versions": json.dumps(_versions()),
-    }
-
-
-def _params(scenario: Scenario) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": p.name,
-            "prior": str(p.prior),
-            "unit": p.unit,
-            "label": p.label,
-            "rows": p.rows,
-            "grade": p.grade,
-        }
-        for p in scenario.model.params
-    ]
-
-
-def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
-    """What a report says of an arm: its policies, their grades and sources, and doses that no product gives."""
-    drugs = {}
-    for drug, name in arm.drugs.items():
-        if name is None:
-            continue
-        policy = scenario.policies.policies[name]
-        strengths = scenario.policies.strengths.get(drug)
-        odd = unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
-        drugs[drug] = {
-            "id": name,
-            "title": policy.title,
-            "grade": policy.grade,
-            "sources": list(policy.sources),
-            "unavailable": odd,
-            "dialysis": policy.dialysis_basis,
-        }
-    return {
-        "id": arm.id,
-        "role": arm.role,
-        "grade": arm.grade,
-        "otherwise": arm.otherwise,
-        "note": arm.note,
-        "doses": _first_day(scenario, arm),
-        "drugs": drugs,
-    }
-
-
-def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
-    """What an arm gives the named patients in the first 24 h from the start of the trial."""
-    start, examples = scenario.spec.treatment.start, scenario.spec.examples
-    texts: dict[str, dict[str, str]] = {}
-    for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
-        people = covariates_of(patient)
-        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0)
-        texts[patient.name] = {
-            drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
-        }
-    return texts
-
-
-def _limits(scenario: Scenario) -> list[str]:
-    """What this scenario leaves out, in sentences for the report."""
-    treatment, strata = scenario.spec.treatment, scenario.population.strata
-    doses = "Doses rise by the clock alone" if treatment.titrate else "Starting doses are held for the whole horizon"
-    limits = [
-        f"{doses}: nobody is held, stopped or rescued for being sedated.",
-        "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
-        "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
-        "within the first 24 h.",
-        "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
-    ]
-    if any(stratum.dialysis for stratum in strata):
-        limits.append("Dialysis patients are simulated between sessions: no clearance by dialysis.")
-    if scenario.population.provenance["kind"] == "patient":
-        limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
-    return limits
-
-
-def _who(scenario: Scenario) -> str:
-    """Who the population is, in one sentence."""
-    kind, name = scenario.population.provenance["kind"], scenario.population.provenance["name"]
-    if kind == "model":
-        return (
-            f"Population: the covariate model {name} (models/population/{name}.yaml names its source and its grade), "
-            "not people prescribed these drugs; the rarest strata rest on few people."
-        )
-    return f"Population: rows of {name}, drawn by weight." if kind == "bootstrap" else f"Named patients: {name}."
-
-
-def _versions() -> dict[str, str]:
-    packages = ("vtrial", "numpy", "scipy", "numba", "xarray", "pandas")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def save_result(result: xr.DataTree, path: Path | str) -> None:
-    """Write a result as one netCDF file, whole or not at all."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        encoding = {f"/{name}": _compressed(group) for name, group in result.children.items()}
-        result.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _compressed(group: xr.DataTree) -> dict[str, Any]:
-    return {
-        str(name): {"zlib": True, "complevel": 4}
-        for name, v in group.data_vars.items()
-        if v.dtype.kind == "f" and v.ndim
-    }
-
-
-def load_result(path: Path | str) -> xr.DataTree:
-    """Read a result.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, truncated, or not a result of vtrial.
-    """
-    path = Path(path)
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            result = tree.load()
-    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
-        reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else f"not a readable netCDF file ({type(error).__name__})"
-        )
-        raise InputError([Problem(reason, file=path)]) from None
-    missing = [name for name in ("estimates", "risk", "theta") if name not in result.children]
-    if missing or "scenario_sha256" not in result.attrs:
-        raise InputError([Problem(f"not a result of vtrial: no {', '.join(missing) or 'provenance'}", file=path)])
-    return result

@@ -49,7 +49,7 @@ def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]
     problems += [(n, f"given {v}: not a finite number") for n, v in fix.items() if n in names and not np.isfinite(v)]
     if problems:
         return problems
-    middle = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
+    middle = prior_medians(model)
     for name, value in fix.items():
         prior = model.param(name).prior
         # a hard edge of a uniform prior is a judgement, which a modeller may put aside; signs and shares are not
@@ -66,6 +66,30 @@ def check_fixed(model: Model, fix: Mapping[str, float]) -> list[tuple[str, str]]
     if not problems and fix and not _can_hold(model, fix):
         problems += [(n, "the fixed values contradict the model's constraint") for n in list(fix)[:1]]
     return problems
+
+
+def prior_medians(model: Model) -> dict[str, Any]:
+    """Each parameter at the median of its prior.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> float(prior_medians(load_model("baclofen_pregabalin"))["alpha"])
+    1.5
+    """
+    return {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
+
+
+def eta_names(model: Model) -> list[str]:
+    """Names of the etas, in the order of the model.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> eta_names(load_model("baclofen_pregabalin"))[:2]
+    ['GFR', 'baclofen.CL']
+    """
+    return list(model.omega(prior_medians(model)))
 
 
 def _impossible(model: Model, theta: Values) -> str:
@@ -95,6 +119,7 @@ def draw_parameters(
     *,
     posterior: Path | str | None = None,
     fix: Mapping[str, float] | None = None,
+    median: bool = False,
 ) -> xr.Dataset:
     """Draw population parameters theta from a posterior file, or from the priors of the model.
 
@@ -110,6 +135,8 @@ def draw_parameters(
         ``draw``; one variable per parameter of the model.
     fix : mapping, optional
         Parameters held at a value: a named assumption.
+    median : bool
+        Hold all others at the median of the prior, or of all draws of the posterior: every draw is the same.
 
     Returns
     -------
@@ -119,8 +146,8 @@ def draw_parameters(
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a parameter, has too few draws or values that are not finite, or
-        `fix` names an unknown parameter.
+        If the file cannot be read, lacks a parameter, has too few draws or values that are not finite, if the
+        medians break the model's constraint, or if `fix` names an unknown parameter.
 
     Examples
     --------
@@ -137,13 +164,17 @@ def draw_parameters(
     problems = check_fixed(model, fix)
     if problems:
         raise InputError([f"fix: {text}" for _, text in problems])
-    if posterior is not None:
-        theta, source = _read_posterior(model, draws, Path(posterior)), f"posterior {Path(posterior).name}"
+    source = "prior" if posterior is None else f"posterior {Path(posterior).name}"
+    if median:
+        theta, source = _at_median(model, draws, posterior, fix), f"{source} median"
+    elif posterior is not None:
+        theta = _read_posterior(model, draws, Path(posterior))
     else:
-        theta, source = (
-            _draw_prior(model, draws, lambda n, a: uniforms(key(seed, "theta", n), range(draws), attempt=a)[:, 0], fix),
-            "prior",
-        )
+
+        def uniform(name: str, attempt: int) -> Any:
+            return uniforms(key(seed, "theta", name), range(draws), attempt=attempt)[:, 0]
+
+        theta = _draw_prior(model, draws, uniform, fix)
     theta |= {name: np.full(draws, float(value)) for name, value in fix.items()}
     variables = {
         p.name: (
@@ -154,6 +185,17 @@ def draw_parameters(
         for p in model.params
     }
     return xr.Dataset(variables, {"draw": np.arange(draws)}, {"source": source, "model": model.name})
+
+
+def _at_median(model: Model, draws: int, posterior: Path | str | None, fix: Mapping[str, float]) -> dict[str, Any]:
+    if posterior is None:
+        middle = prior_medians(model)
+    else:
+        middle = {name: np.median(values) for name, values in _read_posterior(model, None, Path(posterior)).items()}
+    theta = {name: np.full(draws, float(value)) for name, value in (middle | dict(fix)).items()}
+    if not np.all(model.constraint(theta)):
+        raise InputError([f"the medians of the parameters break the constraint of {model.name}: fix some of them"])
+    return theta
 
 
 def _draw_prior(
@@ -175,7 +217,8 @@ def _draw_prior(
     )
 
 
-def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
+def _read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any]:
+    """Read the first draws of a posterior, all of them if `draws` is None."""
     import xarray as xr
 
     try:
@@ -185,15 +228,15 @@ def _read_posterior(model: Model, draws: int, path: Path) -> dict[str, Any]:
         raise InputError([Problem(f"not a readable posterior ({type(error).__name__})", file=path)]) from None
     if "chain" in data.dims:
         data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
-    problems, theta = [], {}
+    problems, theta, least = [], {}, draws or 1
     for param in model.params:
         values = np.asarray(data[param.name], float) if param.name in data else None
         if values is None and not isinstance(param.prior, Fixed):
             problems.append(Problem(f"no parameter '{param.name}' of model {model.name}", file=path))
         elif values is None:
-            theta[param.name] = param.prior.quantile(np.full(draws, 0.5))
-        elif values.ndim != 1 or len(values) < draws:
-            problems.append(Problem(f"'{param.name}' has shape {values.shape}, fewer than {draws} draws", file=path))
+            theta[param.name] = param.prior.quantile(np.full(least, 0.5))
+        elif values.ndim != 1 or len(values) < least:
+            problems.append(Problem(f"'{param.name}' has shape {values.shape}, fewer than {least} draws", file=path))
         elif not np.isfinite(values[:draws]).all():
             problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
         else:

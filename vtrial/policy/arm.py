@@ -93,8 +93,19 @@ class ArmFile(Spec):
     """Advice in words."""
 
 
+type Known = dict[tuple[str, float, float, bool], Regimens]
+"""Regimens by policy, shift, horizon and whether doses rise."""
+
+
 def arm_regimens(
-    arm: Arm, policies: Policies, patients: Patients, *, start: float, horizon: float, titrate: bool = False
+    arm: Arm,
+    policies: Policies,
+    patients: Patients,
+    *,
+    start: float,
+    horizon: float,
+    titrate: bool = False,
+    known: Known | None = None,
 ) -> dict[str, Regimens]:
     """Give every patient the doses of an arm, drug by drug.
 
@@ -112,6 +123,8 @@ def arm_regimens(
         End of dosing, h from the start.
     titrate : bool
         Whether doses rise, or are held at the start.
+    known : dict, optional
+        What policies gave these patients at this start under other arms; what this arm adds is put into it.
 
     Returns
     -------
@@ -134,15 +147,16 @@ def arm_regimens(
     ([0.0, 15.0], [75.0, 75.0])
     """
     shape = patient_shape(patients)
+    known = {} if known is None else known
     clock = {"start": start, "horizon": horizon, "titrate": titrate}
-    given = {drug: _drug_regimens(arm, drug, policies, patients, **clock) for drug in arm.drugs}
+    given = {drug: _drug_regimens(arm, drug, policies, patients, known, **clock) for drug in arm.drugs}
     age_min = arm.age_min(policies.policies)
     if arm.otherwise is None or age_min is None:
         return given
     if "AGE" not in patients:
         raise InputError([f"arm {arm.id} needs the covariate 'AGE'; {nearest('AGE', patients)}"])
     old = np.broadcast_to(np.asarray(patients["AGE"], dtype=float) >= age_min, shape)
-    younger = arm_regimens(policies.arms[arm.otherwise], policies, patients, **clock)
+    younger = arm_regimens(policies.arms[arm.otherwise], policies, patients, **clock, known=known)
     nobody = {drug: Regimens.none(drug, shape) for drug in {**given, **younger}}
     return {d: given.get(d, nobody[d]).where(old, younger.get(d, nobody[d])) for d in nobody}
 
@@ -152,6 +166,7 @@ def _drug_regimens(
     drug: str,
     policies: Policies,
     patients: Patients,
+    known: Known,
     *,
     start: float,
     horizon: float,
@@ -161,5 +176,8 @@ def _drug_regimens(
     if name is None:
         return Regimens.none(drug, patient_shape(patients))
     shift = 24.0 * (arm.start_day.get(drug, 1) - 1)
-    policy = policies.policies[name]
-    return policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate).later(shift)
+    which = name, shift, horizon, titrate
+    if which not in known:
+        policy = policies.policies[name]
+        known[which] = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate).later(shift)
+    return known[which]

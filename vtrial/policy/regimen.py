@@ -175,5 +175,7 @@ class Regimens:
 
     def later(self, hours: float) -> Regimens:
         """Shift every dose by `hours`."""
+        if not hours:
+            return self
         table = tuple(Regimen(row.drug, row.time + hours, row.amt) for row in self.table)
         return Regimens(table, self.index, self.treated)

@@ -34,6 +34,16 @@ DIALYSED = -1
 """What `Policy.tier_of` gives for a patient who is treated by the policy's dialysis entry."""
 
 
+class _Tables(dict[tuple[float, float, bool], tuple[tuple[Regimen, ...], np.ndarray]]):
+    """What a policy has written out already: no part of what it is, nor of what travels to a worker."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tables)
+
+    def __reduce__(self):
+        return _Tables, ()
+
+
 class Policy(Spec):
     """A dosing rule of one drug, from what the prescriber sees of a patient to doses."""
 
@@ -78,6 +88,7 @@ class Policy(Spec):
 
     _id: str = PrivateAttr("")
     _drug: str = PrivateAttr("")
+    _tables: _Tables = PrivateAttr(default_factory=lambda: _Tables())
 
     @property
     def id(self) -> str:
@@ -213,10 +224,22 @@ class Policy(Spec):
         tier = self.tier_of(patients)
         if self.dialysis_basis == "sessions" and (tier == DIALYSED).any():
             raise InputError([f"policy {self.id} doses after dialysis sessions, which cannot be simulated yet"])
-        tiers = self.renal.tiers if self.renal else ()
+        table, given = self._table(start, horizon, titrate=titrate)
+        index = tier
+        if self.max_daily_if:
+            index = tier * 2 ** len(self.max_daily_if) + self._ceiling_set(patients)
+        index = np.where(tier == DIALYSED, len(table) - 1, index)
+        return Regimens(table, index, given[index])
+
+    def _table(self, start: float, horizon: float, *, titrate: bool) -> tuple[tuple[Regimen, ...], np.ndarray]:
+        """What the rule can give, and whether that is to treat: for each block of patients the same.
+
+        One row for each tier and each set of conditional ceilings, then one for the dialysis entry.
+        """
+        if (known := self._tables.get((start, horizon, titrate))) is not None:
+            return known
+        tiers, sets = self.renal.tiers if self.renal else (), 2 ** len(self.max_daily_if)
         titration = self.titration if titrate else None
-        # one row for each tier and each set of conditional ceilings, then one for the dialysis entry
-        sets, member = 2 ** len(self.max_daily_if), self._ceiling_set(patients)
         table: list[Regimen] = []
         for own in tiers:
             for which in range(sets):
@@ -225,10 +248,10 @@ class Policy(Spec):
                 row = course(self.drug, own, titration, ceiling=ceiling, start=start, horizon=horizon)
                 table.append(row)
         table.append(self._dialysis_regimen(start, horizon))
-        index = np.where(tier == DIALYSED, len(table) - 1, tier * sets + member)
         given = [own.action != "avoid" for own in tiers for _ in range(sets)]
         given.append(self.dialysis is not None and self.dialysis.action != "avoid")
-        return Regimens(tuple(table), index, np.array(given)[index])
+        self._tables[start, horizon, titrate] = tuple(table), np.array(given)
+        return self._tables[start, horizon, titrate]
 
     def _dialysis_regimen(self, start: float, horizon: float) -> Regimen:
         entry = self.dialysis

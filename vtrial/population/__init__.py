@@ -2,8 +2,8 @@
 
 Read a `PopulationSpec` from YAML, `resolve` it into a `Population`, and `draw` covariates. Ages, sexes,
 body size and creatinine come from a covariate model (`covariates`), a user's rows, or one patient; renal
-metrics are derived (`renal`). A stratum's patients do not depend on the other strata, on how many draws or
-patients are asked for, or on blocks and threads.
+metrics are derived (`renal`). A stratum's patients do not depend on the other strata, on blocks and threads, or
+(with plain numbers, see `vtrial.scheme`) on how many draws or patients are asked for.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vtrial.population.sources import (
     people_of,
 )
 from vtrial.population.strata import LABELS, STANDARD, Bootstrap, Patient, PopulationSpec, Stratum
+from vtrial.scheme import Plain, Scheme
 from vtrial.spec import InputError, Problem, nearest
 
 __all__ = ["COVARIATES", "Covariate", "Population", "PopulationSpec", "ResolvedStratum", "Stratum", "resolve"]
@@ -63,15 +64,20 @@ class Population:
     provenance: Mapping[str, str]
     """Where the people come from: kind, name, and sha256 of the file, if any."""
 
-    def draw(self, stratum: str, seed: int, draws: range, patients: range) -> dict[str, NDArray[Any]]:
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of the uniform numbers that a patient is made of: the strata have one kind of source."""
+        return self.strata[0].source.words
+
+    def draw(self, stratum: str, scheme: Scheme, draws: range, patients: range) -> dict[str, NDArray[Any]]:
         """Draw the covariates of a block of patients.
 
         Parameters
         ----------
         stratum : str
             Name of the stratum.
-        seed : int
-            Seed of the scenario.
+        scheme : Scheme
+            The uniform numbers that people are made of.
         draws, patients : range
             Numbers of the draws and patients wanted (step 1).
 
@@ -83,7 +89,7 @@ class Population:
         found = {s.name: s for s in self.strata}
         if stratum not in found:
             raise KeyError(f"unknown stratum '{stratum}'; {nearest(stratum, found)}")
-        people = people_of(found[stratum].source, Numbers(seed, stratum, draws, patients))
+        people = people_of(found[stratum].source, Numbers(scheme, stratum, draws, patients))
         return people | {"DIALYSIS": np.full((len(draws), len(patients)), found[stratum].dialysis)}
 
 
@@ -160,7 +166,7 @@ def _people_in(stratum: Stratum, tables: Tables) -> _Found:
     source = ModelSource(cell, ranges, stratum.female is not None)
     accepted = 1.0
     if ranges:
-        pilot = source.propose(Numbers(0, stratum.name, range(1), range(_PILOT)))
+        pilot = source.propose(Numbers(Plain(0), stratum.name, range(1), range(_PILOT)))
         inside = ~outside(pilot, ranges)
         sexes = [inside[pilot["SEX"] == sex] for sex in (0, 1)]
         accepted = float(inside.mean())

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from vtrial.population.covariates import Cell, fill
 from vtrial.population.renal import derive
-from vtrial.sample import key, uniforms
+from vtrial.scheme import Scheme
 from vtrial.spec import InputError
 
 type People = dict[str, NDArray]
@@ -33,7 +33,7 @@ JITTER_ATTEMPTS = 50
 class Numbers(NamedTuple):
     """The uniform numbers of a block of patients, by name."""
 
-    seed: int
+    scheme: Scheme
     stratum: str
     draws: range
     patients: range
@@ -43,20 +43,28 @@ class Numbers(NamedTuple):
 
     def uniforms(self, word: str, attempt: int | None = None) -> NDArray[np.float64]:
         """Uniform numbers of the stream `word`: (draw, patient), or one-dimensional for who is waiting."""
-        stream = key(self.seed, "population", self.stratum, word)
         attempt = self.attempt if attempt is None else attempt
+
+        def of(draws: range) -> NDArray[np.float64]:
+            stream = "population", self.stratum, word
+            return self.scheme.uniforms(*stream, draws, self.patients, attempt=attempt)
+
         if self.waiting is None:
-            return uniforms(stream, self.draws, self.patients, attempt=attempt)
+            return of(self.draws)
         rows = np.flatnonzero(self.waiting.any(axis=1))
         if len(rows) > len(self.draws) // 8:
-            return uniforms(stream, self.draws, self.patients, attempt=attempt)[self.waiting]
-        draws = (self.draws[row : row + 1] for row in rows)
-        block = [uniforms(stream, draw, self.patients, attempt=attempt) for draw in draws]
+            return of(self.draws)[self.waiting]
+        block = [of(self.draws[row : row + 1]) for row in rows]
         return np.concatenate(block)[self.waiting[rows]]
 
 
 class Source(Protocol):
     """One stratum's patients."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of the uniform numbers that a patient is made of."""
+        ...
 
     def propose(self, numbers: Numbers) -> People:
         """Propose people with all covariates, in the shape of the numbers."""
@@ -108,6 +116,7 @@ class ModelSource:
     """Those that the cell does not hold already."""
     keep_sex: bool
     """Whether the mix of sexes was asked for."""
+    words = ("AGE_SEX", "SCR", "HT", "WT")
 
     def propose(self, numbers: Numbers) -> People:
         u = numbers.uniforms("AGE_SEX")
@@ -116,7 +125,7 @@ class ModelSource:
             split = self.cell.split
             female = numbers.uniforms("AGE_SEX", 0) < split
             u = np.where(female, u * split, split + u * (1 - split))
-        return derive(fill(self.cell, u, *(numbers.uniforms(word) for word in ("SCR", "HT", "WT"))))
+        return derive(fill(self.cell, u, *(numbers.uniforms(word) for word in self.words[1:])))
 
     def refused(self, people: People) -> NDArray[np.bool_] | None:
         return outside(people, self.ranges) if self.ranges else None
@@ -132,6 +141,10 @@ class RowSource:
     jitter: Mapping[str, tuple[float, bool]]
     """SD, and whether it is relative, by covariate."""
     ranges: Mapping[str, Ends]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("ROW", *(f"jitter {name}" for name in self.jitter))
 
     def propose(self, numbers: Numbers) -> People:
         # the row is drawn once: only its jitter is drawn anew, so that the weights hold
@@ -155,6 +168,7 @@ class PatientSource:
     """One patient, the same every time."""
 
     covariates: Mapping[str, float]
+    words = ()
 
     def propose(self, numbers: Numbers) -> People:
         shape = (len(numbers.draws), len(numbers.patients))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from vtrial.report.facts import NOTICE, Facts, short_outcome
+from vtrial.report.facts import HELD, NOTICE, Facts, short_outcome
 from vtrial.report.tables import Risk, risk_table
 
 if TYPE_CHECKING:
@@ -55,10 +55,12 @@ def _legend(facts: Facts, risks: list[Risk]) -> list[str]:
         f"Interval: equal-tailed, {facts.interval:.0%}, over {attrs['draws']} draws of the parameters, "
         f"{attrs['patients']} patients each; MCSE: simulation error of the mean."
     ]
+    if facts.held:
+        lines.append(HELD)
     if any(risk.noisy for risk in risks):
         lines.append("† more than a tenth of the interval's variance is patient noise: take more patients.")
     if any(risk.skewed for risk in risks):
         lines.append("‡ the top 5% of draws carry more than half of the mean: read the median beside it.")
     if facts.prior:
-        lines.append("Parameters: PRIOR draws, not calibrated to data.")
+        lines.append("Parameters: PRIOR, not calibrated to data.")
     return [*lines, NOTICE]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +28,8 @@ SIGN_NOTE = (
     "follows from the dose, not from evidence."
 )
 """Said wherever intervals that exclude 0 are marked."""
+HELD = "Every parameter is held at its median: intervals are simulation error, not uncertainty."
+"""Said of results at fixed parameters."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
@@ -102,8 +103,13 @@ class Facts:
 
     @property
     def prior(self) -> bool:
-        """Whether the parameters are prior draws, not calibrated ones."""
-        return self.parameters == "prior"
+        """Whether the parameters are those of the prior, not calibrated ones."""
+        return self.parameters in ("prior", "prior median")
+
+    @property
+    def held(self) -> bool:
+        """Whether every parameter is held at its median, so that draws differ by their patients alone."""
+        return self.parameters.endswith(" median")
 
     @property
     def averaged(self) -> bool:
@@ -297,28 +303,3 @@ def short_arms(arms: list[str], width: int = 24) -> dict[str, str]:
 
     found = {arm: short(arm) for arm in arms}
     return found if len(set(found.values())) == len(arms) else {arm: arm for arm in arms}
-
-
-def carried(draws: Array, part: float = 0.05) -> float:
-    """Share of a mean that the highest draws carry.
-
-    Parameters
-    ----------
-    draws : array, shape (draw,)
-        Risk in each draw.
-    part : float
-        Which part of the draws counts as the highest, rounded up to whole draws.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; NaN if all draws are zero.
-
-    Examples
-    --------
-    >>> carried(np.ones(100)), carried(np.array([0.0] * 99 + [1.0]))
-    (0.05, 1.0)
-    """
-    total = float(draws.sum())
-    top = np.sort(draws)[::-1][: math.ceil(part * draws.size)]
-    return float(top.sum()) / total if total > 0 else math.nan

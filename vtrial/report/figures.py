@@ -84,6 +84,7 @@ def _numbers(facts: Facts, name: str) -> str:
     """The part of a caption that every figure has: size, seed, what an interval means, Monte Carlo error."""
     attrs = facts.result.attrs
     source = "prior draws, not calibrated" if facts.prior else "posterior draws"
+    source = "all held at their medians" if facts.held else source
     text = f"{attrs['draws']} draws of the parameters ({source}), {attrs['patients']} patients for each draw and "
     text += f"stratum, seed {attrs['seed']}. "
     if name in ("risk_by_arm", "forest", "dose_risk"):

@@ -14,7 +14,7 @@ import xarray as xr
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
-from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, short_outcome
+from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
@@ -121,6 +121,7 @@ def _words(facts: Facts) -> dict[str, Any]:
         "notice": NOTICE,
         "sign_note": SIGN_NOTE,
         "prior": facts.prior,
+        "held": HELD if facts.held else "",
         "what": short_outcome(facts, facts.primary),
         "primary_label": facts.label(facts.primary),
         "reference": facts.reference,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from vtrial.estimand import carried
 from vtrial.report import digits
-from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, Facts, carried, is_probability
+from vtrial.report.facts import CARRIED_LIMIT, INNER_LIMIT, Facts, is_probability
 
 COLUMNS = (
     "arm", "stratum", "outcome", "unit", "estimand", "interval",
@@ -135,7 +136,7 @@ def _outcome_rows(facts: Facts) -> Iterator[tuple[object, ...]]:
             for o, outcome in enumerate(facts.outcomes):
                 unit, start = facts.unit(outcome), (arm, stratum, outcome)
                 rows = {name: [float(x) for x in array[a, s, o]] for name, array in values.items()}
-                top = carried(facts.draws_of(*start))
+                top = float(carried(facts.draws_of(*start)))
                 yield (*start, unit, "value", facts.interval, *rows["value"], top)
                 yield (*start, unit, "difference", facts.interval, *rows["difference"], nothing)
                 if math.isfinite(rows["ratio"][0]):
@@ -214,7 +215,7 @@ def risk_of(facts: Facts, arm: str, stratum: str, outcome: str | None = None) ->
     text["mcse"] = digits.error(stats["mcse"], percent=percent)
     return Risk(
         arm, stratum, *(stats[name] for name in STATS),
-        top5_share=carried(facts.draws_of(arm, stratum, outcome)), text=text,
+        top5_share=float(carried(facts.draws_of(arm, stratum, outcome))), text=text,
         without=tuple(facts.leaves_out(arm, stratum)),
     )  # fmt: skip
 

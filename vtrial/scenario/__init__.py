@@ -7,21 +7,26 @@ treatment's rules name. A scenario names models, policies and strata; it has no 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from vtrial.endpoint import Endpoint, outcomes, windows
 from vtrial.estimand import Accept, Estimands, Outcome
-from vtrial.model import Model, Surface, load_model, model_names
+from vtrial.model import Model, Surface, draw_parameters, eta_names, load_model, model_names
 from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
 from vtrial.scenario.check import check, fixed
+from vtrial.scheme import Plain, Sampling, Scheme, Sobol
 from vtrial.spec import Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 type Count = Annotated[int, Field(ge=1, strict=True)]
 type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
@@ -38,6 +43,9 @@ class ModelChoice(Spec):
     """Whether doses are taken fasted, which gives the higher peak of pregabalin, or fed."""
     fix: dict[str, float | str] = Field(default_factory=dict)
     """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions."""
+    parameters: Literal["uncertain", "median"] = "uncertain"
+    """Draw the population parameters, or hold each at its median (of the posterior, if one is given, or else of the
+    prior): draws then differ by their patients alone, and intervals are simulation error."""
 
 
 class Treatment(Spec):
@@ -71,6 +79,9 @@ class Simulation(Size):
     """All random numbers follow from it."""
     step: Duration = 0.5
     """Step of the time grid, a divisor of every window; maxima are exact between the grid points."""
+    sampling: Sampling = "plain"
+    """Patients of a draw independent of each other, or spread evenly by a scrambled Sobol set: then their number is a
+    power of two."""
     small: Size | None = None
     """Another size, for `--size small`."""
 
@@ -180,12 +191,36 @@ class Scenario:
         """Names of the model's drugs."""
         return [drug.name for drug in self.model.drugs]
 
+    def scheme(self, patients: int) -> Scheme:
+        """How the uniform numbers of the patients are spread, with that many in a draw."""
+        asked = self.spec.simulation
+        if asked.sampling == "plain":
+            return Plain(asked.seed)
+        kinds = {"population": self.population.words, "eta": eta_names(self.model), "sensitivity": self.drugs}
+        return Sobol(asked.seed, patients, [(kind, name) for kind, names in kinds.items() for name in names])
+
+    @property
+    def replicates(self) -> int | None:
+        """Groups of a draw's patients that are independent of each other; None if every patient is."""
+        return self.scheme(self.patients).replicates
+
+    def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
+        """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`."""
+        held = self.spec.model.parameters == "median"
+        seed = self.spec.simulation.seed
+        return draw_parameters(self.model, self.draws, seed, posterior=posterior, fix=self.fix, median=held)
+
     def varied(self, change: Change) -> Scenario:
         """The same scenario under another assumption."""
         given = {name: value for name in ("surface", "food") if (value := getattr(change, name)) is not None}
         spec = self.spec.model_copy(update={"model": self.spec.model.model_copy(update=given)})
         fix = {name: fixed(value, self.model.param(name).unit) for name, value in change.fix.items()}
         return replace(self, spec=spec, fix=self.fix | fix)
+
+    def asking_for(self, wanted: Callable[[Outcome], bool]) -> Scenario:
+        """The same scenario with those endpoints alone that give an outcome that is wanted."""
+        kept = [e for e in self.spec.endpoints if any(wanted(outcome) for outcome in e.outcomes(self.model))]
+        return replace(self, spec=self.spec.model_copy(update={"endpoints": tuple(kept)}))
 
     def arm(self, name: str) -> Arm:
         """An arm by name, from the scenario or the library."""

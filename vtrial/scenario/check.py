@@ -15,10 +15,11 @@ from vtrial.estimand import POPULATION
 from vtrial.model import Model, check_fixed
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
+from vtrial.scheme import unbalanced
 from vtrial.spec import Where, magnitude, nearest
 
 if TYPE_CHECKING:
-    from vtrial.scenario import ScenarioSpec
+    from vtrial.scenario import ScenarioSpec, Simulation
 
 type Finding = tuple[Where, str]
 """Path of keys, and what is wrong there."""
@@ -39,6 +40,8 @@ def check(
     """Everything that depends on more than one key; parts that could not be read are None."""
     if size == "small" and spec.simulation is not None and spec.simulation.small is None:
         yield ("simulation",), "there is no size 'small' in this scenario: add simulation.small"
+    if spec.simulation is not None and spec.simulation.sampling == "sobol":
+        yield from _check_balance(spec.simulation)
     yield from _check_model(spec, model)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
@@ -46,6 +49,13 @@ def check(
         if spec.treatment is not None and spec.simulation is not None:
             yield from _check_windows(spec)
         yield from _check_names(spec, model, population)
+
+
+def _check_balance(simulation: Simulation) -> Iterator[Finding]:
+    if text := unbalanced(simulation.patients):
+        yield ("simulation", "patients"), text
+    if simulation.small is not None and (text := unbalanced(simulation.small.patients)):
+        yield ("simulation", "small", "patients"), text
 
 
 def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:

@@ -1,0 +1,190 @@
+"""A result explains itself: its provenance, and one file that holds all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from vtrial.library import POLICIES
+from vtrial.model import evidence_rows
+from vtrial.patients import covariates_of
+from vtrial.policy import Arm, arm_regimens, unavailable_doses
+from vtrial.problem import InputError, Problem
+from vtrial.scenario import Scenario
+
+
+def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
+    """What a result needs to explain itself; structured parts are JSON."""
+    spec, model = scenario.spec, scenario.model
+    policies = sorted(POLICIES.glob("*.yaml"))
+    return {
+        "title": spec.title,
+        "question": " ".join(spec.question.split()),
+        "scenario": scenario.text,
+        "scenario_name": scenario.file.stem,
+        "scenario_sha256": scenario.sha256,
+        "model": model.name,
+        "model_title": model.title,
+        "model_description": model.description,
+        "model_sha256": model.sha256,
+        "limits": json.dumps([*model.limits, *_limits(scenario)]),
+        "levels": json.dumps(model.levels),
+        "params": json.dumps(_params(scenario)),
+        "evidence": json.dumps(evidence_rows(model)),
+        "policies_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in policies)).hexdigest(),
+        "arms": json.dumps([_describe_arm(scenario, arm) for arm in scenario.arms]),
+        "population": json.dumps(dict(scenario.population.provenance)),
+        "population_text": _who(scenario),
+        "parameters": draws.attrs["source"],
+        "surface": spec.model.surface,
+        "food": spec.model.food,
+        "fixed": json.dumps(scenario.fix),
+        "seed": spec.simulation.seed,
+        "sampling": spec.simulation.sampling,
+        "size": scenario.size,
+        "draws": scenario.draws,
+        "patients": scenario.patients,
+        "step": spec.simulation.step,
+        "interval": spec.estimands.interval,
+        "versions": json.dumps(_versions()),
+    }
+
+
+def _params(scenario: Scenario) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": p.name,
+            "prior": str(p.prior),
+            "unit": p.unit,
+            "label": p.label,
+            "rows": p.rows,
+            "grade": p.grade,
+        }
+        for p in scenario.model.params
+    ]
+
+
+def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
+    """What a report says of an arm: its policies, their grades and sources, and doses that no product gives."""
+    drugs = {}
+    for drug, name in arm.drugs.items():
+        if name is None:
+            continue
+        policy = scenario.policies.policies[name]
+        strengths = scenario.policies.strengths.get(drug)
+        odd = unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
+        drugs[drug] = {
+            "id": name,
+            "title": policy.title,
+            "grade": policy.grade,
+            "sources": list(policy.sources),
+            "unavailable": odd,
+            "dialysis": policy.dialysis_basis,
+        }
+    return {
+        "id": arm.id,
+        "role": arm.role,
+        "grade": arm.grade,
+        "otherwise": arm.otherwise,
+        "note": arm.note,
+        "doses": _first_day(scenario, arm),
+        "drugs": drugs,
+    }
+
+
+def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
+    """What an arm gives the named patients in the first 24 h from the start of the trial."""
+    start, examples = scenario.spec.treatment.start, scenario.spec.examples
+    texts: dict[str, dict[str, str]] = {}
+    for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
+        people = covariates_of(patient)
+        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0)
+        texts[patient.name] = {
+            drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
+        }
+    return texts
+
+
+def _limits(scenario: Scenario) -> list[str]:
+    """What this scenario leaves out, in sentences for the report."""
+    treatment, strata = scenario.spec.treatment, scenario.population.strata
+    doses = "Doses rise by the clock alone" if treatment.titrate else "Starting doses are held for the whole horizon"
+    limits = [
+        f"{doses}: nobody is held, stopped or rescued for being sedated.",
+        "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
+        "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
+        "within the first 24 h.",
+        "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
+    ]
+    if any(stratum.dialysis for stratum in strata):
+        limits.append("Dialysis patients are simulated between sessions: no clearance by dialysis.")
+    if scenario.population.provenance["kind"] == "patient":
+        limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
+    return limits
+
+
+def _who(scenario: Scenario) -> str:
+    """Who the population is, in one sentence."""
+    kind, name = scenario.population.provenance["kind"], scenario.population.provenance["name"]
+    if kind == "model":
+        return (
+            f"Population: the covariate model {name} (models/population/{name}.yaml names its source and its grade), "
+            "not people prescribed these drugs; the rarest strata rest on few people."
+        )
+    return f"Population: rows of {name}, drawn by weight." if kind == "bootstrap" else f"Named patients: {name}."
+
+
+def _versions() -> dict[str, str]:
+    packages = ("vtrial", "numpy", "scipy", "numba", "xarray", "pandas")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def save_result(result: xr.DataTree, path: Path | str) -> None:
+    """Write a result as one netCDF file, whole or not at all."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        encoding = {f"/{name}": _compressed(group) for name, group in result.children.items()}
+        result.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _compressed(group: xr.DataTree) -> dict[str, Any]:
+    return {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, v in group.data_vars.items()
+        if v.dtype.kind == "f" and v.ndim
+    }
+
+
+def load_result(path: Path | str) -> xr.DataTree:
+    """Read a result.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, or not a result of vtrial.
+    """
+    path = Path(path)
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            result = tree.load()
+    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
+        reason = (
+            "no such file"
+            if isinstance(error, FileNotFoundError)
+            else f"not a readable netCDF file ({type(error).__name__})"
+        )
+        raise InputError([Problem(reason, file=path)]) from None
+    missing = [name for name in ("estimates", "risk", "theta") if name not in result.children]
+    if missing or "scenario_sha256" not in result.attrs:
+        raise InputError([Problem(f"not a result of vtrial: no {', '.join(missing) or 'provenance'}", file=path)])
+    return result

@@ -1,0 +1,400 @@
+"""Patients through the arms: doses by each arm's rules, kinetics with the truth, one number for each endpoint.
+
+Everything here is deterministic. Arms that give a patient the same doses give him the same outcome: `treat` takes
+all arms of a group at once, and works out each distinct treatment of a patient, an item, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from vtrial import endpoint
+from vtrial.compiled import compiled
+from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
+from vtrial.patients import Group, groups_of, one_patient, thresholds
+from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
+from vtrial.population import COVARIATES
+from vtrial.problem import InputError
+from vtrial.scenario import Scenario
+from vtrial.stage import stage
+
+type Array = NDArray[np.float64]
+type Index = NDArray[np.int64]
+
+SLICE = 16_384
+"""Items exposed at once: what the kinetics need beside their results is bounded by it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What arms give the patients of a group, each distinct treatment of a patient once.
+
+    Items are sorted by regimen, then by patient: neighbours take their doses at the same times.
+
+    Parameters
+    ----------
+    table : list of lists of Regimen
+        Per drug the distinct regimens.
+    row : list of arrays, shape (item,)
+        Per drug each item's row in its table.
+    patient : array, shape (item,)
+        Number of the patient in the group, draw * patients + patient.
+    item : array, shape (arm, draw, patient)
+        The item that an arm gives a patient.
+    treated : array of bool, shape (arm, drug, draw, patient)
+        Who is given the drug.
+    """
+
+    table: list[list[Regimen]]
+    row: list[Index]
+    patient: Index
+    item: NDArray[np.int32]
+    treated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Outcomes of a group under some arms.
+
+    Parameters
+    ----------
+    value : array, shape (item, outcome)
+        In the order of the scenario's outcomes.
+    item : array, shape (arm, draw, patient)
+        The item that an arm gives a patient.
+    treated : array of bool, shape (arm, drug, draw, patient)
+        Who is given the drug.
+    """
+
+    value: Array
+    item: NDArray[np.int32]
+    treated: NDArray[np.bool_]
+
+
+def treat(
+    scenario: Scenario, group: Group, arms: Sequence[Arm], reference: Exposure, *, multiple: float = 1.0
+) -> Outcomes:
+    """Treat the patients of a group by each of the arms.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    group : Group
+    arms : sequence of Arm
+    reference : Exposure
+        Of the reference patient for the draws of the group.
+    multiple : float
+        Factor on all doses.
+
+    Returns
+    -------
+    Outcomes
+    """
+    with stage("dose"):
+        given = dose(scenario, group, arms)
+    value = np.empty((len(given.patient), len(scenario.outcomes)))
+    for part in _slices(len(given.patient), SLICE):
+        with stage("kinetics"):
+            exposure, origin, _ = _expose(scenario, group, given, part, multiple=multiple)
+        with stage("endpoints"):
+            seen = _seen(scenario, group, given.patient[part], exposure, reference, origin)
+            for column, outcome in zip(value[part].T, endpoint.evaluate(scenario.spec.endpoints, seen), strict=True):
+                column[:] = outcome
+    return Outcomes(value, given.item, given.treated)
+
+
+def _slices(n: int, longest: int) -> Iterator[slice]:
+    for begin in range(0, n, longest):
+        yield slice(begin, min(begin + longest, n))
+
+
+def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
+    """Give every patient the doses of every arm, and find the distinct treatments."""
+    known: Known = {}
+    given = [_regimens(scenario, arm, group, known) for arm in arms]
+    draws, patients = group.shape
+    kind = np.zeros((len(arms), draws * patients), np.int32)
+    rows, tables = np.zeros((1, 0), np.int32), list[list[Regimen]]()  # rows: those of a kind, in each table
+    for drug in scenario.drugs:
+        table, row = _common_table([of_arm[drug] for of_arm in given])
+        found = _combine(kind, row, len(rows), len(table))
+        rows = np.column_stack([rows[found // len(table)], found % len(table)])
+        tables.append(table)
+    patient, ends = _items(kind, len(rows))
+    return Given(
+        tables,
+        list(np.repeat(rows, np.diff(ends), axis=0).T),
+        patient,
+        kind.reshape(len(arms), draws, patients),
+        np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
+    )
+
+
+@compiled
+def _combine(kind, row, kinds, rows):
+    """Number the combinations of kind and row that occur, in ascending order, into `kind`; return which they are."""
+    number = np.zeros(kinds * rows, np.int32)
+    for a in range(kind.shape[0]):
+        for p in range(kind.shape[1]):
+            kind[a, p] = kind[a, p] * rows + row[a, p]
+            number[kind[a, p]] = 1
+    found = np.flatnonzero(number)
+    for place, which in enumerate(found):
+        number[which] = place
+    for a in range(kind.shape[0]):
+        for p in range(kind.shape[1]):
+            kind[a, p] = number[kind[a, p]]
+    return found
+
+
+@compiled
+def _items(kind, kinds):
+    """Items by kind, then patient: their patients, where each kind begins and ends; put an arm's item into `kind`."""
+    last, ends = np.full(kinds, -1), np.zeros(kinds + 1, np.int64)
+    for p in range(kind.shape[1]):
+        for a in range(kind.shape[0]):
+            if last[kind[a, p]] != p:
+                last[kind[a, p]] = p
+                ends[kind[a, p] + 1] += 1
+    ends[:] = np.cumsum(ends)
+    patient, place = np.empty(ends[-1], np.int64), ends[:-1] - 1
+    last[:] = -1
+    for p in range(kind.shape[1]):
+        for a in range(kind.shape[0]):
+            k = kind[a, p]
+            if last[k] != p:
+                last[k] = p
+                place[k] += 1
+                patient[place[k]] = p
+            kind[a, p] = place[k]
+    return patient, ends
+
+
+def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:
+    """Put the regimens of several arms into one table, equal ones once, and find each patient's row (arm, n)."""
+    known: dict[tuple[bytes, bytes], int] = {}
+    table: list[Regimen] = []
+    row = np.empty((len(given), given[0].index.size), np.int32)
+    for regimens, own in zip(given, row, strict=True):
+        numbers = np.empty(len(regimens.table), np.int32)
+        for k, regimen in enumerate(regimens.table):
+            numbers[k] = known.setdefault((regimen.time.tobytes(), regimen.amt.tobytes()), len(table))
+            if numbers[k] == len(table):
+                table.append(regimen)
+        own[:] = numbers[regimens.index.ravel()]
+    return table, row
+
+
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
+    """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
+    visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
+    treatment = scenario.spec.treatment
+    # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
+    latest = 24.0 * max([*arm.start_day.values(), 1])
+    given = arm_regimens(
+        arm,
+        scenario.policies,
+        visible,
+        start=treatment.start,
+        horizon=treatment.horizon + latest,
+        titrate=treatment.titrate,
+        known=known,
+    )
+    return {drug: given.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
+
+
+def _expose(
+    scenario: Scenario, group: Group, given: Given, part: slice, *, multiple: float = 1.0, trace: bool = False
+) -> tuple[Exposure, Array, Trace | None]:
+    """Exposure of some items, the time of each one's first dose (h after the start), and trajectories."""
+    patient = given.patient[part]
+    draw = patient // group.shape[1]
+
+    def own(name: str) -> Array:
+        return group.own[name].reshape(-1)[patient] if name in group.own else group.theta[name][draw]
+
+    each = zip(given.table, given.row, strict=True)
+    doses = [([(regimen.time, regimen.amt * multiple) for regimen in table], row[part]) for table, row in each]
+    first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[row] for table, row in doses]
+    origin = np.min(first, axis=0)
+    origin = np.where(np.isfinite(origin), origin, 0.0)
+    timed = endpoint.levels_timed(scenario.spec.endpoints)
+    sedation = Sedation(
+        scenario.spec.model.surface,
+        *(own("A"), own("alpha"), own("tolerance_fold"), 24.0 * own("tolerance_t_half")),
+        draw,
+        _levels(scenario, group)[:, [level - 1 for level in timed]],
+        group.theta["omega_S"],
+    )
+    par = {name: own(name) for name in scenario.model.individual_parameters}
+    grid = Grid(scenario.spec.simulation.step, scenario.windows)
+    wanted = endpoint.concentration_windows(scenario.spec.endpoints, scenario.windows)
+    options = {"trace": trace, "cmax_windows": wanted}
+    exposure, tracks = _kinetics(scenario, group, patient, (par, doses, origin, sedation, grid), options)
+    return exposure, origin, tracks
+
+
+def _kinetics(
+    scenario: Scenario, group: Group, patient: Index, given: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Exposure, Trace | None]:
+    """Exposure by the linear kernel, or by the model's own right-hand side."""
+    model = scenario.model
+    if model.dynamics is None:
+        return expose(System.of(model.drugs), *given, **options)
+    from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear  # and scipy.integrate: few need them
+
+    try:
+        return expose_nonlinear(model.dynamics, *given, **options)
+    except Unsolved as error:
+        d, p = np.unravel_index(patient[error.patient], group.shape)
+        who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {group.patients[p]}"
+        raise InputError([f"model {model.name} cannot solve a patient: {who}: {error.reason}"]) from error
+
+
+def _levels(scenario: Scenario, group: Group) -> Array:
+    """Thresholds (draw, level); the deepest level's is 1."""
+    columns = [group.theta[name] for name in thresholds(scenario)]
+    return np.stack([*columns, np.ones(group.shape[0])], -1)
+
+
+def _seen(
+    scenario: Scenario, group: Group, patient: Index, exposure: Exposure, reference: Exposure, origin: Array
+) -> endpoint.Seen:
+    """What endpoints may look at, of the items that belong to these patients."""
+    return endpoint.Seen(
+        exposure=exposure,
+        reference=reference,
+        windows=scenario.windows,
+        draw=patient // group.shape[1],
+        r=_levels(scenario, group),
+        omega_S=group.theta["omega_S"],
+        z=[channel.reshape(-1)[patient] for channel in group.z],
+        clock=scenario.spec.treatment.start + origin,
+    )
+
+
+def part_of(exposure: Exposure, part: slice) -> Exposure:
+    """Exposure of some of the patients (or, of a reference, of some of the draws)."""
+    arrays = (exposure.peak, exposure.peak_time, exposure.cmax, exposure.auc, exposure.time_at)
+    return Exposure(exposure.grid, *(array[..., part] for array in arrays))
+
+
+def simulate(
+    scenario: Scenario, cohort: xr.Dataset, arm: Arm | str, reference: Exposure, *, multiple: float = 1.0
+) -> xr.Dataset:
+    """Treat a cohort by the rules of an arm.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    cohort : xarray.Dataset
+        From `draw_patients`.
+    arm : Arm or str
+    reference : Exposure
+        Of the reference patient for the same draws, from `expose_reference`.
+    multiple : float
+        Factor on all doses.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Outcomes``, dims (stratum, draw, patient): one variable per outcome of the scenario's endpoints, and
+        ``treated`` with the further dim drug.
+
+    Examples
+    --------
+    >>> from vtrial import draw_parameters, draw_patients, load_scenario
+    >>> from vtrial.library import SCENARIOS
+    >>> scenario = load_scenario(SCENARIOS / "starting_dose.yaml")
+    >>> theta = draw_parameters(scenario.model, 3, scenario.spec.simulation.seed)
+    >>> cohort = draw_patients(scenario, theta, strata=["75-84 G4"], patients=5)
+    >>> outcomes = simulate(scenario, cohort, "ARM0_INDEX", expose_reference(scenario, theta))
+    >>> bool((outcomes["level3_7d"] < outcomes["level1_7d"]).all())
+    True
+    """
+    arm = scenario.arm(arm) if isinstance(arm, str) else arm
+    parts = [treat(scenario, group, [arm], reference, multiple=multiple) for group in groups_of(scenario, cohort)]
+    values = np.stack([part.value[part.item[0]] for part in parts])
+    dims = ("stratum", "draw", "patient")
+    variables: dict[str, Any] = {
+        outcome.name: (dims, values[..., o], {"units": outcome.unit, "long_name": outcome.label})
+        for o, outcome in enumerate(scenario.outcomes)
+    }
+    variables["treated"] = ((*dims, "drug"), np.moveaxis(np.stack([part.treated[0] for part in parts]), 1, -1))
+    coords = {"stratum": cohort["stratum"], "draw": cohort["draw"], "drug": scenario.drugs}
+    return xr.Dataset(variables, coords, {"arm": arm.id})
+
+
+def expose_reference(scenario: Scenario, draws: xr.Dataset) -> Exposure:
+    """Expose the reference patient (all etas zero) to the reference arm, once for each draw.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    draws : xarray.Dataset
+        From `draw_parameters`.
+
+    Returns
+    -------
+    Exposure
+        With n = draws.
+    """
+    group = one_patient(scenario, draws, scenario.spec.reference_patient, vary=False)
+    given = dose(scenario, group, [scenario.arm(scenario.spec.estimands.reference)])
+    return _expose(scenario, group, given, slice(None))[0]
+
+
+def trace_example(scenario: Scenario, draws: xr.Dataset, arm: Arm | str) -> xr.Dataset:
+    """Trajectories of the scenario's example patient under an arm, one for each draw, with etas.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        With `examples`.
+    draws : xarray.Dataset
+    arm : Arm or str
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Trajectory``: conc and Ce (draw, time, drug) in mg/L, drive (draw, time), time in h from the patient's
+        first dose (with attribute ``clock``, its clock time), and doses (dose): dose_time, dose_amt, dose_drug.
+
+    Raises
+    ------
+    ValueError
+        If the scenario has no examples.
+    """
+    if scenario.spec.examples is None:
+        raise ValueError("the scenario has no examples")
+    arm = scenario.arm(arm) if isinstance(arm, str) else arm
+    group = one_patient(scenario, draws, scenario.spec.examples.patient, vary=True)
+    given = dose(scenario, group, [arm])
+    _, origin, tracks = _expose(scenario, group, given, slice(None), trace=True)
+    assert tracks is not None
+    horizon = scenario.windows[-1]
+    doses = [
+        (time - origin[0], amt, drug)
+        for drug, table, row in zip(scenario.drugs, given.table, given.row, strict=True)
+        for regimen in [table[row[0]]]
+        for time, amt in zip(regimen.time, regimen.amt, strict=True)
+        if time - origin[0] < horizon
+    ]
+    return xr.Dataset(
+        {
+            "conc": (("draw", "time", "drug"), np.moveaxis(tracks.conc, -1, 0), {"units": "mg/L"}),
+            "Ce": (("draw", "time", "drug"), np.moveaxis(tracks.Ce, -1, 0), {"units": "mg/L"}),
+            "drive": (("draw", "time"), tracks.drive.max(1).T, {"units": "1"}),
+            "dose_time": ("dose", [d[0] for d in doses], {"units": "h"}),
+            "dose_amt": ("dose", [d[1] for d in doses], {"units": "mg"}),
+            "dose_drug": ("dose", [d[2] for d in doses]),
+        },
+        {"time": ("time", tracks.time, {"units": "h"}), "drug": scenario.drugs},
+        {"clock": scenario.spec.treatment.start + float(origin[0]), "arm": arm.id},
+    )
