@@ -521,6 +521,13 @@ def solved(small):
     return by_right_hand_side(small)
 
 
+@pytest.fixture
+def step_by_step(monkeypatch):
+    """Nobody goes by modes: the time at level is then summed on the scenario's step, as that of a right-hand side is."""
+    monkeypatch.setattr("vtrial.kinetics.system.System.has_modes", property(lambda self: False))
+
+
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("surface", ["greco", "loewe", "bliss"])
 def test_a_run_by_a_linear_right_hand_side_gives_the_linear_estimates(write, surface):
     scenario = load_scenario(write(("surface: greco", f"surface: {surface}")), size="small")
@@ -576,6 +583,7 @@ def saturable(model, Km):
     }
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_model_gives_the_parameters_that_its_right_hand_side_asks_for(small):
     far, near = (estimates(with_model(small, **saturable(small.model, Km))) for Km in (1e6, 0.1))
     steady = estimates(with_model(small, omega=saturable(small.model, 1.0)["omega"]))

@@ -50,9 +50,9 @@ HEAVIEST = 2.0**20
 and the digits that are lost, 2e-10 at most, are the logarithm of it."""
 SLOWEST, FASTEST = 1e-5, 200.0
 """Rates in 1/h that are followed."""
-TOO_BRISK = 8 / 3
-"""Where two of ka, the fastest rate of disposition and ke0 are above it, in 1/h, the effect site may peak before the
-first node after a dose, at 3/8 h."""
+BRISK, TOO_BRISK = 8 / 3, 10.0
+"""Where two of ka, the fastest rate of disposition and ke0 are above the first, in 1/h, the effect site may peak before
+the first node after a dose, at 3/8 h: each such step is combed. Above the second it may peak between the teeth."""
 LONGEST_WAIT = 0.75
 """Longest time in h to the first arrival of a leg, and between two."""
 NEAR = 2e-4
@@ -73,10 +73,10 @@ class Desk(NamedTuple):
     """First row of each part of what the loop holds of eight patients (see `vtrial.kinetics.desk`).
 
     `rate`, `weight`, `fall`, `bow`, `area`: of each mode its rate (and that of tolerance), weights of what is seen, of
-    its slope and curvature, and of the area under the concentration. `own`: parameters of a drug. `rank`, `last`: of each set of doses the place of each
-    drug among the arrivals, and the time of the last. `ahead`: growth of the modes over a lag. `powers`:
-    their factors over 1/8, 1/4, 1/2, ... h. `steps`: of each step the
-    factors of the modes and its span in h; `legs`: of each kind of leg the factors of the modes, and of doses from their
+    its slope and curvature, and of the area under the concentration. `brisk`: infinite for who needs combing. `own`:
+    parameters of a drug. `rank`, `last`: of each set of doses the place of each drug among the arrivals, and the time of
+    the last. `ahead`: growth of the modes over a lag. `powers`: their factors over 1/8, 1/4, 1/2, ... h. `steps`: of each
+    step the factors of the modes and its span in h; `legs`: of each kind of leg the factors of the modes, and of doses from their
     arrival on; `move`, `comb`: factors of one more step, of the search and between two nodes. `here`,
     `walker`: states at a stop, and at a node; `tooth`, `earlier`: between two.
     `given`, `now`: amounts at a stop, and of one arrival. `slot`, `span`, `back`, `at_time`, `noted`: states
@@ -96,6 +96,7 @@ class Desk(NamedTuple):
     A: int
     alpha: int
     fold: int
+    brisk: int
     own: int
     rank: int
     last: int
@@ -132,7 +133,7 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
     firsts = (clocks.first_kind, clocks.first_set, clocks.first_rest)
     n_kind, n_set, n_rest = (int(np.diff(first).max()) for first in firsts)
     sizes = (
-        n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, 1, 1, 1, len(PARAMETERS),
+        n_mode + 1, n_mode, n_mode, n_mode, n_mode, n_drug, 1, 1, 1, 1, len(PARAMETERS),
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2), n_kind * (2 * n_mode + 1),
         n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
         n_mode + 1, 1, 1, 1, 1, 1, 1, 1, *[n_level] * 5,
@@ -243,6 +244,7 @@ def _gather(desk, row, address, stride, clocks, neighbours, p):
 def _sit_down(desk, at, table, people, clocks, neighbours, p):
     """Work out rates and weights; return who is hard, as rows 0 or 1."""
     hard = splat(0.0)
+    store(desk, at.brisk, splat(0.0))
     for d in range(at.n_drug):
         first, compartments, effect = table[3 * d], table[3 * d + 1], table[3 * d + 2] == 1
         for parameter in range(C50 + 1 if compartments == 1 else V2 + 1):
@@ -298,6 +300,7 @@ def _weigh(desk, at, first, last, effect, hard):
         ka, fastest, ke0 = load(desk, at.rate + first), load(desk, at.rate + first + 1), load(desk, at.own + KE0)
         second = larger(larger(smaller(ka, fastest), smaller(ka, ke0)), smaller(fastest, ke0))
         hard = select(second > TOO_BRISK, 1.0, hard)
+        replace(desk, at.brisk, second > BRISK, splat(np.inf))
         per_C50, rest = 1.0 / load(desk, at.own + C50), splat(0.0)
         bolus = bolus * per_C50
         for m in range(first, last):
@@ -563,10 +566,12 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
     if some(top):
         _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if early:
-        hump = (before[2] <= 0.0) & falls & (HUMP * before[0] > load(desk, at.bar) * before[1]) & (wanted > 0.0)
+        brisk = load(desk, at.brisk)
+        high = HUMP * before[0] + brisk > load(desk, at.bar) * before[1]
+        hump = (before[2] <= 0.0) & falls & high & (wanted > 0.0)
         if some(hump):
             # a slope that has passed its own maximum falls
-            hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < 0.0)
+            hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
     if at.n_level > 0 and role > 0:
