@@ -29,7 +29,12 @@ TYPICAL = {
     "CL": 6.0, "V": 40.0, "Q": 8.0, "V2": 25.0, "Q3": 1.5, "V3": 60.0, "ka": 1.7, "MTT": 1.3, "dur": 2.5, "tlag": 0.3,
     "F": 0.8, "ke0": 0.6, "C50": 0.3,
 }  # fmt: skip
-ABSORPTION = {"first order": ("first_order", 0), "transit": ("transit", 3), "zero order": ("zero_order", 0), "iv": ("iv", 0)}
+ABSORPTION = {
+    "first order": ("first_order", 0),
+    "transit": ("transit", 3),
+    "zero order": ("zero_order", 0),
+    "iv": ("iv", 0),
+}
 STRUCTURES = {
     f"{compartments} {name}": Drug("x", compartments, absorption, transit)
     for name, (absorption, transit) in ABSORPTION.items()
@@ -126,6 +131,7 @@ class Border(NamedTuple):
 
 def borders() -> dict[str, Border]:
     """Where one way inside ends and the other begins, a hair on either side, for one compartment."""
+
     def around(value: float) -> tuple[float, float]:
         return value * (1 - 1e-9), value * (1 + 1e-9)
 
@@ -149,11 +155,14 @@ def any_patients(drugs: Sequence[Drug], n: int, seed: int = 0) -> list[Patient]:
     for _ in range(n):
         spans = {"CL": (-1, 1.8), "V": (0.7, 2.3), "Q": (-0.5, 1.5), "V2": (0.7, 2.3), "Q3": (-1, 1), "V3": (1, 2.5),
                  "ka": (-1, 1.5), "MTT": (-1, 1), "dur": (-1.5, 1.3), "ke0": (-1.7, 1.3), "C50": (-1, 1)}  # fmt: skip
-        par = {
-            f"{drug.name}_{name}": 10 ** draw.uniform(*span) for drug in drugs for name, span in spans.items()
-        } | {f"{drug.name}_tlag": draw.choice([0.0, draw.uniform(0, 0.6), draw.uniform(0, 3)]) for drug in drugs}
+        par = {f"{drug.name}_{name}": 10 ** draw.uniform(*span) for drug in drugs for name, span in spans.items()} | {
+            f"{drug.name}_tlag": draw.choice([0.0, draw.uniform(0, 0.6), draw.uniform(0, 3)]) for drug in drugs
+        }
         regimens = [
-            (np.sort([0.0, *draw.choice([draw.uniform(0, 48, 6), draw.integers(0, 96, 6) / 2])]), draw.uniform(0, 20, 7))
+            (
+                np.sort([0.0, *draw.choice([draw.uniform(0, 48, 6), draw.integers(0, 96, 6) / 2])]),
+                draw.uniform(0, 20, 7),
+            )
             for _ in drugs
         ]
         found.append(patient(drugs, *regimens, windows=(24.0, 48.0), **par))
@@ -201,7 +210,7 @@ def all_cases(n: int, days: float) -> list[tuple[str, Case]]:
     for name, border in borders().items():
         each = [patient((one,), border.regimen, **(border.par | {border.name: value})) for value in border.values]
         found.append(("1 first order", (f"border: {name}", each)))
-    pairs = {"2 and 1 first order": PAIR, "3 transit and 1 iv": (Drug("x", 3, "transit", 3), Drug("y", 1, "iv"))}
+    pairs = {"2 and 1 first order": PAIR, "2 zero order and 1 iv": (Drug("x", 2, "zero_order"), Drug("y", 1, "iv"))}
     for name, drugs in pairs.items():
         many = [*pair_cases(drugs), *long_cases(drugs, days), ("any", any_patients(drugs, n))]
         found += [(name, case) for case in many]
