@@ -523,7 +523,7 @@ def solved(small):
 
 @pytest.fixture
 def step_by_step(monkeypatch):
-    """Nobody goes by modes: the time at level is then summed on the scenario's step, as that of a right-hand side is."""
+    """Nobody goes by modes: the time at level is then summed on the scenario's step, as with a right-hand side."""
     monkeypatch.setattr("vtrial.kinetics.system.System.has_modes", property(lambda self: False))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from exact import Exact, Patient, disposition
 from numpy.typing import NDArray
 
-from vtrial.kinetics import Exposure, Grid, Sedation, System, expose, modal
+from vtrial.kinetics import Exposure, Grid, Sedation, System, expose, spectrum
 from vtrial.model import Drug
 
 type Array = NDArray[np.float64]
@@ -135,16 +135,16 @@ def borders() -> dict[str, Border]:
     def around(value: float) -> tuple[float, float]:
         return value * (1 - 1e-9), value * (1 + 1e-9)
 
-    V, brisk = TYPICAL["V"], modal.TOO_BRISK
+    V, brisk = TYPICAL["V"], spectrum.TOO_BRISK
     return {
-        "heaviest, ka": Border("ka", (0.15 * (1 + 1 / 2**19.9), 0.15 * (1 + 1 / 2**20.1)), {"ke0": 2.0}),
-        "slowest, CL": Border("CL", around(modal.SLOWEST * V)[::-1], {}),
-        "slowest, ke0": Border("ke0", around(modal.SLOWEST)[::-1], {}),
-        "fastest, ka": Border("ka", around(modal.FASTEST), {"ke0": 0.6}),
-        "fastest, ke0": Border("ke0", around(modal.FASTEST), {"ka": 1.7}),
+        "heaviest, ka": Border("ka", tuple(0.15 * (1 + x / spectrum.HEAVIEST) for x in (1.15, 0.93)), {"ke0": 2.0}),
+        "slowest, CL": Border("CL", around(spectrum.SLOWEST * V)[::-1], {}),
+        "slowest, ke0": Border("ke0", around(spectrum.SLOWEST)[::-1], {}),
+        "fastest, ka": Border("ka", around(spectrum.FASTEST), {"ke0": 0.6}),
+        "fastest, ke0": Border("ke0", around(spectrum.FASTEST), {"ka": 1.7}),
         "too brisk, ka": Border("ka", around(brisk), {"ke0": 20.0, "CL": 60.0}),
         "too brisk, ke0": Border("ke0", around(brisk), {"ka": 20.0}),
-        "longest wait": Border("tlag", around(modal.LONGEST_WAIT), {}),
+        "longest wait": Border("tlag", around(spectrum.LONGEST_WAIT), {}),
         "leg too short": Border("tlag", around(0.25), {}, (np.array([0.0, 8.0, 8.25]), np.array([10.0, 10.0, 20.0]))),
     }  # fmt: skip
 

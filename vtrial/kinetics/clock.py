@@ -110,9 +110,9 @@ class Clocks(NamedTuple):
     Patients: `order` (item), who stands where, each clock's patients together and filled up to whole vectors;
     `code` (item), which combination of regimens; `clock` (vector). Clocks: `first_stop`, `first_kind`, `first_set` and
     `first_rest` (clock + 1). Stops: `time`, `kind` of the leg that follows, `window` that ends there or -1, `quiet`,
-    whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `eighths`, its `group`, the
-    set of drugs dosed, `rest`, and `first_node` (kind + 1). Nodes: `step`, `role`. Sets: `dosed` (set, drug). Rests, what
-    the nodes leave of a leg: `whose`, its set; `left` in h, divided into `parts` steps. Combinations: `first_amount` in
+    whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `eighths`, its `group`, the set of
+    drugs dosed, `rest`, and `first_node` (kind + 1). Nodes: `step`, `role`. Sets: `dosed` (set, drug). Rests, what the
+    nodes leave of a leg: `whose`, its set; `left` in h, divided into `parts` steps. Combinations: `first_amount` in
     `amount`, (stop, drug) of each; `so_far`, the same of all doses before a stop; `rises`, `ordered`.
     """
 
@@ -171,17 +171,12 @@ def clocks_of(
     own = np.array([clocks.setdefault((s.stops, s.drugs), len(clocks)) for s in schedules], np.int64)
     order, of_vector = _line_up(code, own, len(clocks))
     sizes = [0, *(s.amount.size for s in schedules)]
-    return Clocks(
-        order,
-        code[order],
-        of_vector,
-        *_lay_out(tuple(clocks), windows, timed=timed),
-        np.cumsum(sizes)[:-1],
-        np.concatenate([s.amount.ravel() for s in schedules]),
-        np.concatenate([(s.amount.cumsum(0) - s.amount).ravel() for s in schedules]),
-        np.array([s.rises for s in schedules], np.int64),
-        np.array([s.ordered for s in schedules], np.int64),
-    )
+    first_amount = np.cumsum(sizes)[:-1]
+    amount = np.concatenate([s.amount.ravel() for s in schedules])
+    so_far = np.concatenate([(s.amount.cumsum(0) - s.amount).ravel() for s in schedules])
+    rises, ordered = (np.array([getattr(s, name) for s in schedules], np.int64) for name in ("rises", "ordered"))
+    laid = _lay_out(tuple(clocks), windows, timed=timed)
+    return Clocks._make((order, code[order], of_vector, *laid, first_amount, amount, so_far, rises, ordered))
 
 
 def _bytes(values: Any) -> bytes:

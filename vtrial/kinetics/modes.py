@@ -1,9 +1,9 @@
 """Straight-line code over modes: each decays by a factor of its own, and what is seen is a weighted sum of them.
 
 The functions below exist in compiled code only, as in `vtrial.kinetics.unrolled`. `shape` (see
-`vtrial.kinetics.system.ModeShape`) holds, per drug, a tuple as long as the drug has modes. `z` is the row of the desk at
-which the modes begin: those of all drugs, then what is left of the way to full tolerance, which fades at a rate of its
-own and gets no dose. Modes stay on the desk: there are more of them than the processor has registers.
+`vtrial.kinetics.system.ModeShape`) holds, per drug, a tuple as long as the drug has modes. `z` is the row of the
+desk at which the modes begin: those of all drugs, then what is left of the way to full tolerance, which fades at a rate
+of its own and gets no dose. Modes stay on the desk: there are more of them than the processor has registers.
 """
 
 from __future__ import annotations

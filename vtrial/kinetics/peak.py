@@ -218,6 +218,12 @@ def look_around(shape, desk, at, h, deepest, begin, k, stop, on_left, on_right, 
 @compiled
 def end_window(shape, desk, at, h, deepest, k, left):
     """Settle the maximum of a window that ends at step `k`: search what is noted, and take its last point."""
+    # a maximum in the step before, if that was the first without doses: the next step, which would look back, is late
+    on_left = load(desk, at.risen) * load(desk, at.smooth)
+    if some(on_left > 0.0):
+        keep(shape, desk, at.before_step, fetch(shape, desk, at.here))
+        look_around(shape, desk, at, h, deepest, k, k, k, on_left, splat(0.0), left)
+        store(desk, at.smooth, splat(0.0))
     climb_noted(shape, desk, at, h, deepest)
     value = view(shape, desk, at, fetch(shape, desk, at.here), left)[0]
     _raise(desk, at, value >= 0.0, value, splat(k * h))

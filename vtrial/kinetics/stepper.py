@@ -6,134 +6,24 @@ a level depends on the step, in which it is summed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrial.kinetics import modal
+from vtrial.kinetics import modal, spectrum
 from vtrial.kinetics.clock import clocks_of
 from vtrial.kinetics.desk import DEEPEST, SMALL, lay_out
+from vtrial.kinetics.exposure import Exposure, Grid, Sedation, Trace
 from vtrial.kinetics.scan import Frame, Kept, Patients, Table, scan
 from vtrial.kinetics.streams import Row, crowding, streams_of
 from vtrial.kinetics.system import System
 from vtrial.lanes import LANES
-from vtrial.model import Surface
 from vtrial.pharmacodynamics import level_probability
 
 type Array = NDArray[np.float64]
-
-LONGEST_STEP = 0.5
-"""Longest step of the kinetics, h: their results do not depend on it, but a longer one needs more searching."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Time axis of a run: steps of `step` hours from the patient's first dose, reductions per segment.
-
-    Parameters
-    ----------
-    step : float
-        Step in h. Concentrations and maxima do not depend on it; time at level is summed on it, and a trace has it.
-    windows : tuple of float
-        Ends of the endpoint windows in h, increasing; each starts at the patient's first dose.
-    """
-
-    step: float
-    windows: tuple[float, ...]
-
-    @property
-    def stride(self) -> int:
-        """Steps of the kinetics in one step of the grid."""
-        return math.ceil(self.step / LONGEST_STEP - 1e-9)
-
-    @property
-    def h(self) -> float:
-        """Step of the kinetics in h."""
-        return self.step / self.stride
-
-    @property
-    def points(self) -> NDArray[np.int64]:
-        """Step of the grid at which each window ends.
-
-        Raises
-        ------
-        ValueError
-            If a window is not a whole number of steps.
-        """
-        steps = np.asarray(self.windows) / self.step
-        if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
-            raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
-        return np.round(steps).astype(np.int64)
-
-    @property
-    def ends(self) -> NDArray[np.int64]:
-        """Step of the kinetics at which each window ends; raises as `points` does."""
-        return self.points * self.stride
-
-
-@dataclass(frozen=True)
-class Sedation:
-    """Sedation of each patient, for the drive and for time at level.
-
-    Parameters
-    ----------
-    surface : {"greco", "loewe", "bliss"}
-    A, alpha, tolerance_fold, tolerance_t_half : arrays, shape (n,)
-        Patient factor, interaction, tolerance (half-time in h).
-    draw : ndarray of int, shape (n,)
-        Which row of the tables a patient uses.
-    r, omega : arrays, shape (draw, level) and (draw,)
-        Thresholds of the levels whose time is wanted (none to skip), and SD of log sensitivity.
-    """
-
-    surface: Surface
-    A: Array
-    alpha: Array
-    tolerance_fold: Array
-    tolerance_t_half: Array
-    draw: NDArray[np.int64]
-    r: Array
-    omega: Array
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """What the kinetics leave of each patient: one value per window of the grid.
-
-    Parameters
-    ----------
-    grid : Grid
-    peak, peak_time : arrays, shape (channel, window, n)
-        Maximum of A U / Tol from the first dose to the end of the window, and its time in h.
-    cmax : array, shape (drug, window, n)
-        Maximum concentration, mg/L; 0 in windows where it was not wanted.
-    auc : array, shape (drug, window, n)
-        Area under the concentration, mg h/L, by mass balance (not known without clearance).
-    time_at : array, shape (level, window, n)
-        Expected time at the level or deeper, h, sensitivity integrated out.
-    """
-
-    grid: Grid
-    peak: Array
-    peak_time: Array
-    cmax: Array
-    auc: Array
-    time_at: Array
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Whole trajectories of a few patients: arrays of shape (time, drug, n) and (time, channel, n)."""
-
-    time: Array
-    conc: Array
-    Ce: Array
-    drive: Array
-
 
 type Regimens = tuple[Sequence[Row], NDArray[np.int64]]
 """A table of regimens, and each patient's row in it."""
@@ -260,24 +150,23 @@ def _by_modes(
     drive = system.seen == "Ce"
     n_level = sedation.r.shape[1] if drive and sedation.surface != "bliss" else 0
     clocks = clocks_of(doses, over.origin, ends, timed=n_level > 0)
-    at = modal.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
+    at = spectrum.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
     own = [
-        [_column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
-         for name in modal.PARAMETERS]
+        _column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
         for drug in system.drugs
-    ]  # fmt: skip
-    alpha = sedation.alpha if drive and sedation.surface == "greco" else 0.0
-    felt = (sedation.A, alpha, sedation.tolerance_fold) if drive else (1.0, 0.0, 1.0)
-    felt = [_column(value, n) for value in (*felt, sedation.tolerance_t_half)]
-    people = modal.People(
-        *_addresses([column for columns in own for column in columns]),
+        for name in spectrum.PARAMETERS
+    ]
+    felt = [_column(value, n) for value in (*_felt(system, sedation, n), sedation.tolerance_t_half)]
+    people = spectrum.People(
+        *_addresses(own),
         *_addresses(felt),
         np.ascontiguousarray(sedation.draw, np.int64),
         np.log2(sedation.r[:, :n_level]),
         np.log(2) / np.asarray(sedation.omega, float),
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
-    kept = modal.Kept(*(np.zeros((rows, n)) for rows in shapes), np.zeros(n, np.int64))
+    peak, peak_time, auc, time_at = (np.zeros((rows, n)) for rows in shapes)
+    kept = modal.Kept(peak, peak_time, auc, time_at, np.zeros(n, np.int64))
     modal.run(system.modes, at, modal.table(system), people, clocks, kept)
     return (
         _Pass(
@@ -289,6 +178,13 @@ def _by_modes(
         ),
         np.flatnonzero(kept.hard),
     )
+
+
+def _felt(system: System, sedation: Sedation, n: int) -> tuple[Array, Array, Array]:
+    """A, alpha and tolerance_fold, shape (n,): of a concentration alone nothing is felt."""
+    if system.seen == "conc":
+        return np.ones(n), np.zeros(n), np.ones(n)
+    return sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold
 
 
 def _column(values: Any, n: int) -> Array:
@@ -323,7 +219,7 @@ def _stepped(
         return array if full == n else np.pad(array, ((0, 0), (0, full - n)), mode="edge")
 
     half_times = np.asarray(sedation.tolerance_t_half, float)
-    own = (sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold)
+    own = _felt(system, sedation, n)
     patients = Patients(
         filled(rates),
         filled(clarity),

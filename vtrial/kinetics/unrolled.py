@@ -138,7 +138,8 @@ def _times(shape, matrix, x):
 
 @overload(fetch, jit_options=_inline)
 def _fetch(shape, desk, row):
-    return written(_names, "shape, desk, row", f"return {_tuple([f'load(desk, row + {s})' for s in range(_n_states(shape))])}")
+    parts = [f"load(desk, row + {s})" for s in range(_n_states(shape))]
+    return written(_names, "shape, desk, row", f"return {_tuple(parts)}")
 
 
 @overload(keep, jit_options=_inline)
