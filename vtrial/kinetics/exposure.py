@@ -23,7 +23,8 @@ class Grid:
     Parameters
     ----------
     step : float
-        Step in h. Concentrations and maxima do not depend on it; time at level is summed on it, and a trace has it.
+        Step in h of a trace, and of the time at level of who goes step by step. Concentrations and maxima do not
+        depend on it, nor does the time at level of who goes by modes (`vtrial.kinetics.modal`).
     windows : tuple of float
         Ends of the endpoint windows in h, increasing; each starts at the patient's first dose.
     """
