@@ -613,7 +613,7 @@ def test_an_unsolved_patient_of_a_cohort_is_named(small):
     assert cohort["baclofen.Km"].dims == ("stratum", "draw", "patient")
     cohort["baclofen.Km"] = cohort["baclofen.Km"].copy()
     cohort["baclofen.Km"][1, 2, 0] = np.nan
-    says = r"^model baclofen_pregabalin .*stratum '75-84 G4', draw 2, patient 0: baclofen\.Km not finite"
+    says = r"^model baclofen_pregabalin gives 'baclofen\.Km' = nan to a patient: stratum '75-84 G4', draw 2, patient 0"
     with pytest.raises(InputError, match=says):
         simulate(broken, cohort, "ARM0_INDEX", reference)
 
@@ -681,6 +681,54 @@ def test_a_right_hand_side_is_tried_when_its_model_is_loaded(library, change, sa
         load_model(name)
     assert len(caught.value.problems) == 1
     assert says in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "says"),
+    [
+        ("MODEL = (", 9, "was never closed"),
+        ("import nosuchmodule", 9, "ModuleNotFoundError: No module named 'nosuchmodule'"),
+        ("raise RuntimeError('stop')", 9, "RuntimeError: stop"),
+        ("def typical(theta, cov):\n    return cov['HEIGHT']\nMODEL = replace(LINEAR, name='NAME', typical=typical)", 10,
+         "unknown name 'HEIGHT'"),
+        ("def omega(theta):\n    return 1 / 0\nMODEL = replace(LINEAR, name='NAME', omega=omega)", 10, "ZeroDivisionError"),
+        ("MODEL = replace(LINEAR, name='NAME', dynamics=together(effect_site(linear(baclofen))))", 9, "ValueError"),
+    ],
+)  # fmt: skip
+def test_a_model_file_that_raises_is_named_with_its_line(library, code, line, says, request):
+    name = f"raises_{request.node.callspec.indices['code']}"
+    library(name, code.replace("NAME", name))
+    with pytest.raises(InputError) as caught:
+        load_model(name)
+    (problem,) = caught.value.problems
+    assert says in problem.message
+    assert problem.file.name == f"{name}.py"
+    assert problem.line == line
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("baclofen.C50", "nan"), ("baclofen.F", "nan"), ("pregabalin.tlag", "nan"), ("baclofen.tlag", "-0.1"),
+    ("pregabalin.V", "0.0"), ("A", "inf"),
+])  # fmt: skip
+def test_patients_with_impossible_parameters_end_the_run(library, write, tmp_path, name, value, request):
+    model = f"impossible_{request.node.callspec.indices['name']}"
+    library(
+        model,
+        "import numpy as np\n"
+        "def typical(theta, cov):\n"
+        "    given = LINEAR.typical(theta, cov)\n"
+        f"    wrong = np.where(cov['GFR'] < 30.0, float('{value}'), given['{name}'])  # not the reference patient\n"
+        f"    return given | {{'{name}': wrong}}\n"
+        f"MODEL = replace(LINEAR, name='{model}', typical=typical)",
+    )
+    path = write(("name: baclofen_pregabalin", f"name: {model}"))
+    before = sorted(tmp_path.iterdir())
+    done = CliRunner().invoke(app, ["run", str(path), "-o", str(tmp_path / "out"), "--size", "small"])
+    assert done.exit_code == 2, done.stdout
+    assert (
+        f"error: model {model} gives '{name}' = {float(value):g} to a patient: stratum '75-84 G4', draw " in done.stderr
+    )
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_eta_that_nothing_reads_is_refused(library):

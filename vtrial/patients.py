@@ -15,9 +15,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial.model import Model, individual
+from vtrial.model.draw import impossible
 from vtrial.population import COVARIATES
 from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
+from vtrial.problem import InputError
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain, Scheme, normals
 
@@ -93,7 +95,8 @@ def draw_patients(
     KeyError
         If a stratum is unknown.
     InputError
-        If Sobol sampling does not allow the number of patients.
+        If Sobol sampling does not allow the number of patients, or a patient's parameters are not finite or have a
+        sign that they cannot have.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def draw_group(
     rows = {name: values[:, None] for name, values in theta.items()}
     own = individual(scenario.model, rows, people, _deviations(scenario.model, scheme, rows, stratum, draws, patients))
     drugs = scenario.drugs if z else []
-    return Group(
+    group = Group(
         stratum,
         draws,
         patients,
@@ -138,6 +141,27 @@ def draw_group(
         {name: np.broadcast_to(value, shape) for name, value in {**people, **own}.items()},
         [normals(scheme, "sensitivity", stratum, drug, draws, patients) for drug in drugs],
     )
+    return _possible(scenario.model, group)
+
+
+def _possible(model: Model, group: Group) -> Group:
+    """Refuse patients whose parameters are not finite or of the wrong sign: they would count as unharmed.
+
+    Raises
+    ------
+    InputError
+        With the first such patient of each parameter.
+    """
+    problems = []
+    for name in (*model.individual_parameters, "A"):
+        wrong = impossible(name, group.own[name])
+        if wrong.any():
+            d, i = np.unravel_index(int(np.argmax(wrong)), group.shape)
+            who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {group.patients[i]}"
+            problems.append(f"model {model.name} gives '{name}' = {group.own[name][d, i]:g} to a patient: {who}")
+    if problems:
+        raise InputError(problems)
+    return group
 
 
 def _deviations(
@@ -184,17 +208,12 @@ def groups_of(scenario: Scenario, cohort: xr.Dataset) -> list[Group]:
     theta = {name: cohort.variables[name].values for name in (*SEDATION, *thresholds(scenario))}
     wide = {str(n): v.values for n, v in cohort.data_vars.items() if v.dims == ("stratum", "draw", "patient")}
     z = cohort.variables["z"].values
-    return [
-        Group(
-            str(name),
-            numbers,
-            range(cohort.sizes["patient"]),
-            theta,
-            {n: values[s] for n, values in wide.items()},
-            list(z[:, s]),
-        )
+    who = range(cohort.sizes["patient"])
+    groups = [
+        Group(str(name), numbers, who, theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]))
         for s, name in enumerate(cohort["stratum"].values)
     ]
+    return [_possible(scenario.model, group) for group in groups]
 
 
 def covariates_of(patient: Patient) -> dict[str, Any]:
@@ -222,4 +241,4 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     z = _deviations(scenario.model, plain, rows, f"example {patient.name}", range(n), range(1)) if vary else {}
     own = individual(scenario.model, rows, people, z)
     every = {name: np.broadcast_to(value, (n, 1)) for name, value in {**people, **own}.items()}
-    return Group(patient.name, range(n), range(1), theta, every)
+    return _possible(scenario.model, Group(patient.name, range(n), range(1), theta, every))

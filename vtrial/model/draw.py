@@ -97,11 +97,22 @@ def _impossible(model: Model, theta: Values) -> str:
     with np.errstate(all="ignore"):
         given = typical_patient(model, theta)
     for name, value in given.items():
-        kind = name.rsplit(".", 1)[-1]
-        least = np.finfo(float).tiny if kind in POSITIVE else 0.0 if kind in NOT_NEGATIVE else -np.inf
-        if not (np.isfinite(value) and value >= least):
+        if impossible(name, value):
             return f"'{name}' = {float(value):g}"
     return ""
+
+
+def impossible(name: str, value: Any) -> Any:
+    """Whether an individual parameter is not finite, or has a sign that it cannot have.
+
+    Examples
+    --------
+    >>> impossible("x.V", np.array([30.0, 0.0, np.nan])).tolist()
+    [False, True, True]
+    """
+    kind = name.rsplit(".", 1)[-1]
+    least = np.finfo(float).tiny if kind in POSITIVE else 0.0 if kind in NOT_NEGATIVE else -np.inf
+    return ~(np.isfinite(value) & (value >= least))
 
 
 def _can_hold(model: Model, fix: Mapping[str, float]) -> bool:

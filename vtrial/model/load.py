@@ -6,7 +6,9 @@ import hashlib
 import importlib.util
 import json
 import os
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,21 +49,39 @@ def load_model(name: str) -> Model:
     if name not in model_names():
         raise InputError([f"unknown model '{name}'; {nearest(name, model_names())}"])
     path = MODELS / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"vtrial_model_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _blaming(path):
+        spec = importlib.util.spec_from_file_location(f"vtrial_model_{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):
         raise InputError([Problem("the file defines no MODEL", file=path)])
     problems = [] if model.name == name else [f"MODEL is named '{model.name}', its file '{name}'"]
-    problems += _dry_run(model)
+    with _blaming(path):
+        problems += _dry_run(model)
     if problems:
         raise InputError([Problem(text, file=path) for text in problems])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     description = (module.__doc__ or "").strip()
     return Model(**{**vars(model), "sha256": digest, "description": description})
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Say of whatever a model file raises which line of it was at work: a file may raise anything."""
+    try:
+        yield
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        if isinstance(error, SyntaxError):
+            lines, message = [error.lineno], error.msg
+        elif isinstance(error, KeyError) and error.args:
+            message = f"unknown name '{error.args[0]}' (KeyError)"
+        else:
+            message = f"{type(error).__name__}: {error}"
+        raise InputError([Problem(message, file=path, line=lines[-1] if lines else None)]) from None
 
 
 def _dry_run(model: Model) -> list[str]:
