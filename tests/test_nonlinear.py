@@ -689,9 +689,9 @@ def test_a_right_hand_side_is_tried_when_its_model_is_loaded(library, change, sa
         ("MODEL = (", 9, "was never closed"),
         ("import nosuchmodule", 9, "ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("raise RuntimeError('stop')", 9, "RuntimeError: stop"),
-        ("def typical(theta, cov):\n    return cov['HEIGHT']\nMODEL = replace(LINEAR, name='NAME', typical=typical)", 10,
+        ("def new(theta, cov):\n    return cov['HEIGHT']\nMODEL = replace(LINEAR, name='NAME', typical=new)", 10,
          "unknown name 'HEIGHT'"),
-        ("def omega(theta):\n    return 1 / 0\nMODEL = replace(LINEAR, name='NAME', omega=omega)", 10, "ZeroDivisionError"),
+        ("def new(theta):\n    return 1 / 0\nMODEL = replace(LINEAR, name='NAME', omega=new)", 10, "ZeroDivisionError"),
         ("MODEL = replace(LINEAR, name='NAME', dynamics=together(effect_site(linear(baclofen))))", 9, "ValueError"),
     ],
 )  # fmt: skip
