@@ -161,7 +161,7 @@ def _by_modes(
         *_addresses(own),
         *_addresses(felt),
         np.ascontiguousarray(sedation.draw, np.int64),
-        np.log2(sedation.r[:, :n_level]),
+        np.ascontiguousarray(np.log2(sedation.r[:, :n_level])),
         np.log(2) / np.asarray(sedation.omega, float),
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
@@ -237,7 +237,7 @@ def _stepped(
         grid.stride,
         ends,
         over.starts,
-        np.log2(sedation.r[:, :levels]),
+        np.ascontiguousarray(np.log2(sedation.r[:, :levels])),
         np.log(2) / np.asarray(sedation.omega, float),
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), levels * len(ends)
