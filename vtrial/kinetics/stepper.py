@@ -215,6 +215,7 @@ def _stepped(
     """Run the patients step by step."""
     n, grid, sedation = len(over.origin), over.grid, over.sedation
     full = -(-n // LANES) * LANES  # the last vector is filled up with copies of the last patient
+    seats = np.minimum(np.arange(full), n - 1)
     ends = grid.ends[:windows]
     levels, steepness = _levels(system, sedation)
     n_level = levels.shape[1]
@@ -225,7 +226,7 @@ def _stepped(
 
     def filled(array: Array) -> Array:
         array = np.ascontiguousarray(array).reshape(-1, n)
-        return array if full == n else np.pad(array, ((0, 0), (0, full - n)), mode="edge")
+        return array if full == n else np.take(array, seats, 1)
 
     half_times = np.asarray(sedation.tolerance_t_half, float)
     own = _felt(system, sedation, n)
@@ -235,11 +236,10 @@ def _stepped(
         filled(gain),
         filled(clearance),
         filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times)])),
-        np.pad(np.asarray(sedation.draw, np.int64), (0, full - n), mode="edge"),
+        np.asarray(sedation.draw, np.int64)[seats],
     )
     given = given._replace(
-        regimen=np.pad(given.regimen, ((0, 0), (0, full - n)), mode="edge"),
-        **{name: filled(getattr(given, name)) for name in ("lag", "factor", "origin")},
+        **{name: filled(getattr(given, name)) for name in ("regimen", "lag", "factor", "origin")},
     )
     frame = Frame(grid.h, grid.stride, ends, over.starts, levels, steepness)
     shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
