@@ -328,7 +328,10 @@ def _compiling() -> Callable[[], AbstractContextManager[None]]:
     def around() -> AbstractContextManager[None]:
         nonlocal said
         if not said:
-            err.print("Compiling the kernels for this machine (once, up to about a minute) ...", soft_wrap=True)
+            err.print(
+                "Compiling the kernels for this machine (once, about a minute; longer if it is busy) ...",
+                soft_wrap=True,
+            )
         said = True
         return stage("compile", alone=True)
 

@@ -40,37 +40,45 @@ class _Compiled:
 
     def __init__(self, function: Callable, **options: Any) -> None:
         update_wrapper(self, function)
-        self.py_func, self._options, self._made = function, options, None
-
-    def _dispatcher(self) -> Any:
-        if self._made is None:
-            with _making:  # threads that come at once share one dispatcher, and so one compilation
-                if self._made is None:
-                    self._made = _dispatcher(self.py_func, self._options)
-        return self._made
+        self.py_func, self._options = function, options
+        self._whole: Any = None
+        self._part: Any = None
 
     def __call__(self, *args: Any) -> Any:
-        return (self._made or self._dispatcher())(*args)
+        if self._whole is None:
+            with _making:  # threads that come at once share one dispatcher, and so one compilation
+                self._whole = self._whole or _whole(self.py_func, self._options)
+        return self._whole(*args)
 
     @property
     def _numba_type_(self) -> Any:  # how numba asks any object for its type: compiled callers see the dispatcher
-        return self._dispatcher()._numba_type_
+        with _making:
+            self._part = self._part or _part(self.py_func, self._options)
+        return self._part
 
 
-def _dispatcher(function: Callable, options: dict[str, Any]) -> Any:
+def _part(function: Callable, options: dict[str, Any]) -> Any:
+    import numba
+
+    from vtrial.parts import Part, PartType
+
+    return PartType(numba.njit(nogil=True, pipeline_class=Part, **options)(function))
+
+
+def _whole(function: Callable, options: dict[str, Any]) -> Any:
     import numba
 
     configured = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     numba.config.CACHE_DIR = configured or _folder()  # type: ignore[attr-defined]
     try:
-        return numba.njit(nogil=True, **options)(function)
+        return numba.njit(nogil=True, cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = configured  # type: ignore[attr-defined]
 
 
 def compiled[F: Callable](function: F) -> F:
     """Compile a function on its first call (no GIL, cached across processes)."""
-    return _Compiled(function, cache=True)  # type: ignore[return-value]
+    return _Compiled(function)  # type: ignore[return-value]
 
 
 def inlined[F: Callable](function: F) -> F:

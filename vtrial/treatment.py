@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial import endpoint
-from vtrial.compiled import compiled
+from vtrial.items import combine, items
 from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
 from vtrial.patients import Group, groups_of, one_patient, thresholds
 from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
@@ -123,10 +123,10 @@ def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
     rows, tables = np.zeros((1, 0), np.int32), list[list[Regimen]]()  # rows: those of a kind, in each table
     for drug in scenario.drugs:
         table, row = _common_table([of_arm[drug] for of_arm in given])
-        found = _combine(kind, row, len(rows), len(table))
+        found = combine(kind, row, len(rows), len(table))
         rows = np.column_stack([rows[found // len(table)], found % len(table)])
         tables.append(table)
-    patient, ends = _items(kind, len(rows))
+    patient, ends = items(kind, len(rows))
     return Given(
         tables,
         list(np.repeat(rows, np.diff(ends), axis=0).T),
@@ -134,46 +134,6 @@ def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
         kind.reshape(len(arms), draws, patients),
         np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
     )
-
-
-@compiled
-def _combine(kind, row, kinds, rows):
-    """Number the combinations of kind and row that occur, in ascending order, into `kind`; return which they are."""
-    number = np.zeros(kinds * rows, np.int32)
-    for a in range(kind.shape[0]):
-        for p in range(kind.shape[1]):
-            kind[a, p] = kind[a, p] * rows + row[a, p]
-            number[kind[a, p]] = 1
-    found = np.flatnonzero(number)
-    for place, which in enumerate(found):
-        number[which] = place
-    for a in range(kind.shape[0]):
-        for p in range(kind.shape[1]):
-            kind[a, p] = number[kind[a, p]]
-    return found
-
-
-@compiled
-def _items(kind, kinds):
-    """Items by kind, then patient: their patients, where each kind begins and ends; put an arm's item into `kind`."""
-    last, ends = np.full(kinds, -1), np.zeros(kinds + 1, np.int64)
-    for p in range(kind.shape[1]):
-        for a in range(kind.shape[0]):
-            if last[kind[a, p]] != p:
-                last[kind[a, p]] = p
-                ends[kind[a, p] + 1] += 1
-    ends[:] = np.cumsum(ends)
-    patient, place = np.empty(ends[-1], np.int64), ends[:-1] - 1
-    last[:] = -1
-    for p in range(kind.shape[1]):
-        for a in range(kind.shape[0]):
-            k = kind[a, p]
-            if last[k] != p:
-                last[k] = p
-                place[k] += 1
-                patient[place[k]] = p
-            kind[a, p] = place[k]
-    return patient, ends
 
 
 def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:

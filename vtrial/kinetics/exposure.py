@@ -27,10 +27,20 @@ class Grid:
         depend on it, nor does the time at level of who goes by modes (`vtrial.kinetics.modal`).
     windows : tuple of float
         Ends of the endpoint windows in h, increasing; each starts at the patient's first dose.
+
+    Raises
+    ------
+    ValueError
+        If a window is not a whole number of steps.
     """
 
     step: float
     windows: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        steps = np.asarray(self.windows) / self.step
+        if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
+            raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
 
     @property
     def stride(self) -> int:
@@ -44,21 +54,12 @@ class Grid:
 
     @property
     def points(self) -> NDArray[np.int64]:
-        """Step of the grid at which each window ends.
-
-        Raises
-        ------
-        ValueError
-            If a window is not a whole number of steps.
-        """
-        steps = np.asarray(self.windows) / self.step
-        if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
-            raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
-        return np.round(steps).astype(np.int64)
+        """Step of the grid at which each window ends."""
+        return np.round(np.asarray(self.windows) / self.step).astype(np.int64)
 
     @property
     def ends(self) -> NDArray[np.int64]:
-        """Step of the kinetics at which each window ends; raises as `points` does."""
+        """Step of the kinetics at which each window ends."""
         return self.points * self.stride
 
 

@@ -1,7 +1,8 @@
-"""Patients through their doses: exact steps on a grid, fused with the reductions that endpoints need.
+"""Patients through their doses, fused with the reductions that endpoints need: by modes, or step by step.
 
-Doses may fall anywhere, each enters at its own time; maxima are those of the continuous trajectory. Only the time at
-a level depends on the step, in which it is summed.
+Doses may fall anywhere, each enters at its own time; maxima are those of the continuous trajectory. The time at a level
+depends on the step only for who goes step by step: with parameters that change, where a trajectory is kept (so under
+independent action), and where a system or a patient has no modes (`vtrial.kinetics.modal`).
 """
 
 from __future__ import annotations
@@ -74,8 +75,7 @@ def expose(
     Raises
     ------
     ValueError
-        If a window or a change is no multiple of the step, or a rate is negative, not finite, or too fast for the
-        step.
+        If a change is no multiple of the step, or a rate is negative, not finite, or too fast for the step.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def expose(
     others, nor on their order.
     """
     n, wanted = len(origin), len(grid.windows) if cmax_windows is None else cmax_windows
-    over, _ = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes)), grid.ends
+    over = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes))
     cmax = np.zeros((len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
         cmax[d, :wanted] = _pass(System.of([drug], seen="conc"), over, doses[d : d + 1], windows=wanted).peak
@@ -147,8 +147,8 @@ def _by_modes(
 ) -> tuple[_Pass, NDArray[np.int64]]:
     """Run the patients by modes; the numbers of those for whom that does not go."""
     n, sedation, ends = len(over.origin), over.sedation, over.grid.windows[:windows]
-    drive = system.seen == "Ce"
-    n_level = sedation.r.shape[1] if drive and sedation.surface != "bliss" else 0
+    levels, steepness = _levels(system, sedation)
+    n_level = levels.shape[1]
     clocks = clocks_of(doses, over.origin, ends, timed=n_level > 0)
     at = spectrum.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
     own = [
@@ -161,8 +161,8 @@ def _by_modes(
         *_addresses(own),
         *_addresses(felt),
         np.ascontiguousarray(sedation.draw, np.int64),
-        np.log2(sedation.r[:, :n_level]),
-        np.log(2) / np.asarray(sedation.omega, float),
+        levels,
+        steepness,
     )
     shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
     peak, peak_time, auc, time_at = (np.zeros((rows, n)) for rows in shapes)
@@ -187,6 +187,14 @@ def _felt(system: System, sedation: Sedation, n: int) -> tuple[Array, Array, Arr
     return sedation.A, sedation.alpha if sedation.surface == "greco" else np.zeros(n), sedation.tolerance_fold
 
 
+def _levels(system: System, sedation: Sedation) -> tuple[Array, Array]:
+    """Of the levels whose time is summed, log2 r (draw, level); and log 2 / omega (draw,)."""
+    timed = system.seen == "Ce" and sedation.surface != "bliss"
+    thresholds = np.log2(sedation.r if timed else sedation.r[:, :0])
+    # in C order whatever is given: the loops would be compiled once more for another
+    return np.ascontiguousarray(thresholds), np.log(2) / np.asarray(sedation.omega, float)
+
+
 def _column(values: Any, n: int) -> Array:
     """One number per patient, or one for all."""
     values = np.ascontiguousarray(values, float)
@@ -207,16 +215,18 @@ def _stepped(
     """Run the patients step by step."""
     n, grid, sedation = len(over.origin), over.grid, over.sedation
     full = -(-n // LANES) * LANES  # the last vector is filled up with copies of the last patient
+    seats = np.minimum(np.arange(full), n - 1)
     ends = grid.ends[:windows]
-    levels = sedation.r.shape[1] if system.seen == "Ce" and sedation.surface != "bliss" else 0
+    levels, steepness = _levels(system, sedation)
+    n_level = levels.shape[1]
     given = streams_of(system.layouts, over.par, doses, over.origin)
     rates, clarity, gain, clearance = _kinetics(system, over, n)
     _check_rates(system, rates, grid.h)
-    at = lay_out(system, len(given.drug), crowding(given, grid.h), levels)
+    at = lay_out(system, len(given.drug), crowding(given, grid.h), n_level)
 
     def filled(array: Array) -> Array:
         array = np.ascontiguousarray(array).reshape(-1, n)
-        return array if full == n else np.pad(array, ((0, 0), (0, full - n)), mode="edge")
+        return array if full == n else np.take(array, seats, 1)
 
     half_times = np.asarray(sedation.tolerance_t_half, float)
     own = _felt(system, sedation, n)
@@ -226,21 +236,13 @@ def _stepped(
         filled(gain),
         filled(clearance),
         filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times)])),
-        np.pad(np.asarray(sedation.draw, np.int64), (0, full - n), mode="edge"),
+        np.asarray(sedation.draw, np.int64)[seats],
     )
     given = given._replace(
-        regimen=np.pad(given.regimen, ((0, 0), (0, full - n)), mode="edge"),
-        **{name: filled(getattr(given, name)) for name in ("lag", "factor", "origin")},
+        **{name: filled(getattr(given, name)) for name in ("regimen", "lag", "factor", "origin")},
     )
-    frame = Frame(
-        grid.h,
-        grid.stride,
-        ends,
-        over.starts,
-        np.log2(sedation.r[:, :levels]),
-        np.log(2) / np.asarray(sedation.omega, float),
-    )
-    shapes = len(ends), len(ends), at.n_drug * len(ends), levels * len(ends)
+    frame = Frame(grid.h, grid.stride, ends, over.starts, levels, steepness)
+    shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
     times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0
     kept = Kept(*(np.zeros((rows, full)) for rows in (*shapes, times)))
     scan(system.shape, at, Table(system.table.ravel(), system.diagonal), patients, given, frame, kept)
@@ -248,7 +250,7 @@ def _stepped(
         kept.peak[:, :n],
         kept.peak_time[:, :n],
         kept.auc.reshape(at.n_drug, len(ends), full)[..., :n],
-        kept.time_at.reshape(levels, len(ends), full)[..., :n],
+        kept.time_at.reshape(n_level, len(ends), full)[..., :n],
         kept.tracks.reshape(-1, 2 * at.n_drug + 1, full)[:: grid.stride, :, :n],
     )
 
