@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.functions import log2, normal_probability
-from vtrial.lanes import larger, load, select, store
+from vtrial.lanes import brief_of, larger, load, load_brief, select, store, vec_of
 
-LEAST = 1e-300
+LEAST = 1e-30
 """Drives below it are none: no drug, no chance."""
 
 
 @inlined
-def chance(logarithm, dosed, threshold, steepness):
-    """Probability of a level from the binary logarithm of the drive; threshold log2 r, steepness log 2 / omega."""
-    return select(dosed, normal_probability((logarithm - threshold) * steepness), 0.0)
+def loudness(drive):
+    """Binary logarithm of a drive in single precision; far below any threshold where there is none."""
+    return select(drive > LEAST, log2(larger(drive, LEAST)), -1e30)
+
+
+@inlined
+def chance(desk, loud, threshold, steepness):
+    """Probability of a level, from the logarithm of the drive; rows of log2 r and of log 2 / omega."""
+    return normal_probability((loud - load_brief(desk, threshold)) * load_brief(desk, steepness))
 
 
 @compiled
@@ -26,9 +32,8 @@ def dwell(desk, at, values, first, count, stride, length):
     """
     n_level = at.inflow - at.steepness
     for j in range(stride - 1 - first % stride, count, stride):
-        drive = load(values, 2 * j) / load(values, 2 * j + 1)
-        logarithm, dosed = log2(larger(drive, LEAST)), drive > LEAST
+        loud = loudness(brief_of(load(values, 2 * j)) / brief_of(load(values, 2 * j + 1)))
         for level in range(n_level):
-            part = length * chance(logarithm, dosed, load(desk, at.threshold + level), load(desk, at.steepness + level))
+            part = length * vec_of(chance(desk, loud, at.threshold + level, at.steepness + level))
             store(desk, at.spent + level, load(desk, at.spent + level) + part)
             store(desk, at.before + level, part)

@@ -20,12 +20,28 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.clock import BETWEEN, EARLY, END, MIDDLE, Clocks
-from vtrial.kinetics.dwell import LEAST, chance
-from vtrial.kinetics.functions import exponential, log2
+from vtrial.kinetics.dwell import chance, loudness
+from vtrial.kinetics.functions import exponential
 from vtrial.kinetics.modes import advance, copy, curvature, give, sight, walk
 from vtrial.kinetics.spectrum import KNOWN, People, lay_steps, settle, sit_down
 from vtrial.kinetics.system import System
-from vtrial.lanes import LANES, larger, load, pointer, replace, root, select, smaller, some, splat, store
+from vtrial.lanes import (
+    LANES,
+    brief_of,
+    larger,
+    load,
+    load_brief,
+    pointer,
+    replace,
+    root,
+    select,
+    smaller,
+    some,
+    splat,
+    store,
+    store_brief,
+    vec_of,
+)
 from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
 
 type Array = NDArray[np.float64]
@@ -238,7 +254,7 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
     if at.n_level > 0 and role > 0:
-        _spend(desk, at, load(desk, at.A) * here[0] / here[1], span, role)
+        _spend(desk, at, brief_of(load(desk, at.A) * here[0]) / brief_of(here[1]), span, role)
 
 
 @inlined
@@ -287,19 +303,19 @@ def _comb(shape, desk, at, z, here, span, now, where):
 @inlined
 def _spend(desk, at, drive, span, role):
     """Add to the expected time at each level: Simpson's rule over pairs of steps, trapezoids between arrivals."""
-    logarithm, has = log2(larger(drive, LEAST)), drive > LEAST
+    loud, span = loudness(drive), brief_of(span)
     for level in range(at.n_level):
-        here = chance(logarithm, has, load(desk, at.threshold + level), load(desk, at.steepness + level))
+        here = chance(desk, loud, at.threshold + level, at.steepness + level)
         if role == MIDDLE:
-            store(desk, at.middle + level, here)
+            store_brief(desk, at.middle + level, here)
         else:
-            before, spent = load(desk, at.chance + level), load(desk, at.spent + level)
+            before, spent = load_brief(desk, at.chance + level), load(desk, at.spent + level)
             if role == END:
-                spent = spent + span * (1 / 3) * (before + 4.0 * load(desk, at.middle + level) + here)
+                more = span * (1 / 3) * (before + 4.0 * load_brief(desk, at.middle + level) + here)
             else:
-                spent = spent + 0.5 * span * (before + here)
-            store(desk, at.spent + level, spent)
-            store(desk, at.chance + level, here)
+                more = 0.5 * span * (before + here)
+            store(desk, at.spent + level, spent + vec_of(more))
+            store_brief(desk, at.chance + level, here)
 
 
 @compiled

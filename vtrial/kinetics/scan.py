@@ -19,7 +19,20 @@ from vtrial.kinetics.peak import ceiling, climb_noted, combined, end_window, exa
 from vtrial.kinetics.streams import Doses
 from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
-from vtrial.lanes import LANES, larger, load, load_from, pointer, select, some, splat, store, store_to
+from vtrial.lanes import (
+    LANES,
+    brief_of,
+    larger,
+    load,
+    load_from,
+    pointer,
+    select,
+    some,
+    splat,
+    store,
+    store_brief,
+    store_to,
+)
 from vtrial.pharmacodynamics import tolerance
 
 RUN = 64
@@ -169,6 +182,8 @@ def _sit_down(desk, at, patients, doses, frame, width, p):
             draw = patients.draw[p + i]
             desk[LANES * (at.threshold + level) + i] = frame.thresholds[draw * n_level + level]
             desk[LANES * (at.steepness + level) + i] = frame.steepness[draw]
+        for row in (at.threshold + level, at.steepness + level):
+            store_brief(desk, row, brief_of(load(desk, row)))
     for row in range(at.inflow, at.rows):
         store(desk, row, splat(0.0))
 

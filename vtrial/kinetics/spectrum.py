@@ -15,6 +15,7 @@ from vtrial.kinetics.clock import EIGHTH, LONGEST_LAG, POWERS, SPANS, Clocks
 from vtrial.kinetics.functions import exponential
 from vtrial.lanes import (
     LANES,
+    brief_of,
     larger,
     load,
     load_from,
@@ -27,6 +28,7 @@ from vtrial.lanes import (
     some,
     splat,
     store,
+    store_brief,
 )
 
 type Array = NDArray[np.float64]
@@ -352,6 +354,8 @@ def settle(desk, at, people, clocks, p):
             draw = people.draw[clocks.order[p + i]]
             desk[LANES * (at.threshold + level) + i] = people.thresholds[draw * at.n_level + level]
             desk[LANES * (at.steepness + level) + i] = people.steepness[draw]
+        for row in (at.threshold + level, at.steepness + level):
+            store_brief(desk, row, brief_of(load(desk, row)))
     for row in range(at.here, at.threshold):
         store(desk, row, splat(0.0))
     store(desk, at.here + at.n_mode, splat(1.0))
