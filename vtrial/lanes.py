@@ -233,6 +233,12 @@ def splat(typingctx, number):
 
 
 @instruction
+def splat_brief(typingctx, number):
+    """A number in all lanes, in single precision."""
+    return brief(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0], brief)
+
+
+@instruction
 def select(typingctx, where, yes, no):
     """Lane by lane `yes` where the mask is set, else `no`."""
     into = _kind(yes, no)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import BETWEEN, EARLY, END, MIDDLE, Clocks
+from vtrial.kinetics.clock import BETWEEN, EARLY, END, MIDDLE, WIDE, Clocks
 from vtrial.kinetics.dwell import chance, loudness
 from vtrial.kinetics.functions import exponential
-from vtrial.kinetics.modes import advance, copy, curvature, give, sight, walk
+from vtrial.kinetics.modes import advance, copy, curvature, give, move, sight, walk
 from vtrial.kinetics.spectrum import KNOWN, People, lay_steps, settle, sit_down
 from vtrial.kinetics.system import System
 from vtrial.lanes import (
@@ -38,6 +38,7 @@ from vtrial.lanes import (
     smaller,
     some,
     splat,
+    splat_brief,
     store,
     store_brief,
     vec_of,
@@ -144,7 +145,7 @@ def _run(shape, desk, at, table, clocks, kept, size, v, alike):
         wanted = splat(1.0) if clocks.quiet[stop] == 0 else 1.0 - steady
         look = at.n_level > 0 or some(wanted > 0.0)
         if look:
-            copy(shape, desk, at.here, at.walker, wanted >= 0.0)
+            move(shape, desk, at.here, at.walker)
         _take(desk, at, clocks, clocks.amount, stop - first, p, alike)
         leg = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
         advance(shape, desk, at.here, leg, at.given, leg + at.n_mode + 1)
@@ -174,7 +175,7 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
-    end = past + max(1, clocks.parts[rest]) - 1
+    end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
     while node < end:
         rung, role = own, END if (end - node) % 2 == 0 else MIDDLE
         if node < past:
@@ -188,7 +189,7 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         node += 1
     span = load(desk, own + size - 1)
     seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
-    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, END, False)
+    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, last, False)
     if some(load(desk, at.noted) > 0.0):
         _climb(shape, desk, at)
     store(desk, at.bar, load(desk, at.best))
@@ -254,22 +255,23 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
     if at.n_level > 0 and role > 0:
-        _spend(desk, at, brief_of(load(desk, at.A) * here[0]) / brief_of(here[1]), span, role)
+        _spend(desk, at, before, here, brief_of(span), role)
 
 
 @inlined
 def _note(shape, desk, at, z, before, here, span, now, top):
     """Keep a bracket for the search, unless tangents show that what it holds is below the bar."""
     (U, tol, rise), (next_U, next_tol, next_rise) = before, here
-    per, next_per = 1.0 / tol, 1.0 / next_tol
-    value, slope = U * per, rise * per * per
-    next_value, next_slope = next_U * next_per, next_rise * next_per * next_per
-    most = larger(value + slope * span, next_value - next_slope * span)
-    hot = top & (most > load(desk, at.bar))
+    bar = load(desk, at.bar)
+    most, next_most = U * tol + rise * span, next_U * next_tol - next_rise * span
+    hot = top & ((most > bar * (tol * tol)) | (next_most > bar * (next_tol * next_tol)))
     if some(hot):
         if some(hot & (load(desk, at.noted) > 0.0)):
             _climb(shape, desk, at)
         # the top of the cubic through values and slopes, as hours back from the node
+        per, next_per = 1.0 / tol, 1.0 / next_tol
+        value, slope = U * per, rise * per * per
+        next_value, next_slope = next_U * next_per, next_rise * next_per * next_per
         both = slope + next_slope - 3.0 * (next_value - value) / span
         lean = root(larger(both * both - slope * next_slope, 0.0))
         guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
@@ -286,36 +288,57 @@ def _comb(shape, desk, at, z, here, span, now, where):
 
     A dose may lift a drive that falls, and it may fall again before the next node.
     """
-    copy(shape, desk, z, at.tooth, where)
+    move(shape, desk, z, at.tooth)
     span = span * (1 / TEETH)
     for m in range(at.n_mode + 1):
         store(desk, at.comb + m, exponential(load(desk, at.rate + m) * span))
     for _ in range(TEETH - 1):
-        copy(shape, desk, at.tooth, at.earlier, where)
+        move(shape, desk, at.tooth, at.earlier)
         before = _see(desk, at, at.earlier, walk(shape, desk, at.earlier, at.comb, at.weight, at.fall))
         top = where & (before[2] > 0.0) & (here[2] <= 0.0)
         if some(top):
             _note(shape, desk, at, at.tooth, before, here, span, now, top)
-        copy(shape, desk, at.earlier, at.tooth, where)
+        move(shape, desk, at.earlier, at.tooth)
         here, now = before, now - span
 
 
 @inlined
-def _spend(desk, at, drive, span, role):
-    """Add to the expected time at each level: Simpson's rule over pairs of steps, trapezoids between arrivals."""
-    loud, span = loudness(drive), brief_of(span)
+def _spend(desk, at, before, here, span, role):
+    """Add to the expected time at each level: Simpson's rule, and trapezoids between arrivals."""
+    A = brief_of(load(desk, at.A))
+    now, middle = loudness(A * _drive(here)), splat_brief(0.0)
+    if role == WIDE:
+        middle = loudness(A * _midway(before, here, span))
     for level in range(at.n_level):
-        here = chance(desk, loud, at.threshold + level, at.steepness + level)
+        threshold, steepness = at.threshold + level, at.steepness + level
+        ending = chance(desk, now, threshold, steepness)
         if role == MIDDLE:
-            store_brief(desk, at.middle + level, here)
+            store_brief(desk, at.middle + level, ending)
         else:
-            before, spent = load_brief(desk, at.chance + level), load(desk, at.spent + level)
-            if role == END:
-                more = span * (1 / 3) * (before + 4.0 * load_brief(desk, at.middle + level) + here)
+            begun, spent = load_brief(desk, at.chance + level), load(desk, at.spent + level)
+            if role == WIDE:
+                more = span * (1 / 6) * (begun + 4.0 * chance(desk, middle, threshold, steepness) + ending)
+            elif role == END:
+                more = span * (1 / 3) * (begun + 4.0 * load_brief(desk, at.middle + level) + ending)
             else:
-                more = 0.5 * span * (before + here)
+                more = 0.5 * span * (begun + ending)
             store(desk, at.spent + level, spent + vec_of(more))
-            store_brief(desk, at.chance + level, here)
+            store_brief(desk, at.chance + level, ending)
+
+
+@inlined
+def _drive(node):
+    """U / Tol at a node, in single precision."""
+    return brief_of(node[0]) / brief_of(node[1])
+
+
+@inlined
+def _midway(before, here, span):
+    """U / Tol in the middle of a step, by the cubic through values and slopes at its ends."""
+    per, next_per = 1.0 / brief_of(before[1]), 1.0 / brief_of(here[1])
+    slope, next_slope = brief_of(before[2]) * (per * per), brief_of(here[2]) * (next_per * next_per)
+    ends = brief_of(before[0]) * per + brief_of(here[0]) * next_per
+    return 0.5 * ends + 0.125 * span * (slope - next_slope)
 
 
 @compiled
