@@ -31,7 +31,7 @@ LANES = 8
 _DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), LANES)
 _WORDS, _HALVES = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.IntType(32), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
-_BIAS, _BIAS_SINGLE = 1023, 127
+_BIAS = 1023
 _ROOT_HALF = 0x3F35_04F3  # bits of the root of one half, in single precision
 
 
@@ -343,13 +343,21 @@ def mantissa(typingctx, value):
 
 @instruction
 def power_of_two(typingctx, value):
-    """2^e of a whole number e, from -1022 to 1023; in single precision from -126 to 127."""
+    """2^e of a whole number e from -1022 to 1023."""
 
     def emit(context, builder, sig, args):
-        if sig.args[0] == vec:
-            number = builder.fadd(args[0], _all(_DOUBLES, float(2**52 + _BIAS)))
-            return builder.bitcast(builder.shl(builder.bitcast(number, _WORDS), _all(_WORDS, 52)), _DOUBLES)
-        number = builder.add(builder.fptosi(args[0], _HALVES), _all(_HALVES, _BIAS_SINGLE))
-        return builder.bitcast(builder.shl(number, _all(_HALVES, 23)), _SINGLES)
+        number = builder.fadd(args[0], _all(_DOUBLES, float(2**52 + _BIAS)))
+        return builder.bitcast(builder.shl(builder.bitcast(number, _WORDS), _all(_WORDS, 52)), _DOUBLES)
 
-    return value(value), emit
+    return vec(value), emit
+
+
+@instruction
+def scaled(typingctx, value, power):
+    """Numbers in single precision times 2^e, by a sum of exponents: e is whole, and the product a normal number."""
+
+    def emit(context, builder, sig, args):
+        e = builder.shl(builder.fptosi(args[1], _HALVES), _all(_HALVES, 23))
+        return builder.bitcast(builder.add(builder.bitcast(args[0], _HALVES), e), _SINGLES)
+
+    return brief(value, power), emit

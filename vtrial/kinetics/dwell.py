@@ -11,15 +11,16 @@ LEAST = 1e-30
 
 
 @inlined
-def loudness(drive):
+def loudness(desk, at, drive):
     """Binary logarithm of a drive in single precision; far below any threshold where there is none."""
-    return select(drive > LEAST, log2(larger(drive, LEAST)), -1e30)
+    return select(drive > LEAST, log2(desk, at.series, larger(drive, LEAST)), -1e30)
 
 
 @inlined
-def chance(desk, loud, threshold, steepness):
-    """Probability of a level, from the logarithm of the drive; rows of log2 r and of log 2 / omega."""
-    return normal_probability((loud - load_brief(desk, threshold)) * load_brief(desk, steepness))
+def chance(desk, at, loud, level):
+    """Probability of a level, from the logarithm of the drive; on the desk are log2 r and log 2 / omega."""
+    away = (loud - load_brief(desk, at.threshold + level)) * load_brief(desk, at.steepness + level)
+    return normal_probability(desk, at.series, away)
 
 
 @compiled
@@ -30,10 +31,10 @@ def dwell(desk, at, values, first, count, stride, length):
     `stride`-th step counts, for `length` hours. `before` keeps the part of the last point, of which the trapezoid
     rule takes back a half at a window's end.
     """
-    n_level = at.inflow - at.steepness
+    n_level = at.series - at.steepness
     for j in range(stride - 1 - first % stride, count, stride):
-        loud = loudness(brief_of(load(values, 2 * j)) / brief_of(load(values, 2 * j + 1)))
+        loud = loudness(desk, at, brief_of(load(values, 2 * j)) / brief_of(load(values, 2 * j + 1)))
         for level in range(n_level):
-            part = length * vec_of(chance(desk, loud, at.threshold + level, at.steepness + level))
+            part = length * vec_of(chance(desk, at, loud, level))
             store(desk, at.spent + level, load(desk, at.spent + level) + part)
             store(desk, at.before + level, part)

@@ -162,7 +162,10 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
     n_arrival = 0
     for d in range(at.n_drug):
         n_arrival += clocks.dosed[group * at.n_drug + d]
-    before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    if at.n_level > 0:  # an effect site has no jump, nor has its slope
+        before = load(desk, at.seen), load(desk, at.seen + 1), load(desk, at.seen + 2)
+    else:
+        before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
@@ -170,9 +173,11 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
             now = now + span
             seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
             _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN, True)
+            before = seen
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
-        before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+        if at.n_level == 0:
+            before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
     end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
@@ -193,6 +198,12 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
     if some(load(desk, at.noted) > 0.0):
         _climb(shape, desk, at)
     store(desk, at.bar, load(desk, at.best))
+    if at.n_level > 0:
+        for part in range(3):
+            store(desk, at.seen + part, seen[part])
+        for level in range(at.n_level):
+            store(desk, at.spent + level, load(desk, at.spent + level) + vec_of(load_brief(desk, at.lately + level)))
+            store_brief(desk, at.lately + level, splat_brief(0.0))
 
 
 @inlined
@@ -247,10 +258,12 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
         _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if early:
         brisk = load(desk, at.brisk)
-        high = HUMP * before[0] + brisk > load(desk, at.bar) * before[1]
+        bar = load(desk, at.bar)
+        # a slope that has passed its own maximum falls: the drive has since been below the tangent
+        most = here[0] * here[1] - here[2] * span + brisk
+        high = (HUMP * before[0] + brisk > bar * before[1]) & (most > bar * (here[1] * here[1]))
         hump = (before[2] <= 0.0) & falls & high & (wanted > 0.0)
         if some(hump):
-            # a slope that has passed its own maximum falls
             hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
@@ -306,23 +319,22 @@ def _comb(shape, desk, at, z, here, span, now, where):
 def _spend(desk, at, before, here, span, role):
     """Add to the expected time at each level: Simpson's rule, and trapezoids between arrivals."""
     A = brief_of(load(desk, at.A))
-    now, middle = loudness(A * _drive(here)), splat_brief(0.0)
+    now, middle = loudness(desk, at, A * _drive(here)), splat_brief(0.0)
     if role == WIDE:
-        middle = loudness(A * _midway(before, here, span))
+        middle = loudness(desk, at, A * _midway(before, here, span))
     for level in range(at.n_level):
-        threshold, steepness = at.threshold + level, at.steepness + level
-        ending = chance(desk, now, threshold, steepness)
+        ending = chance(desk, at, now, level)
         if role == MIDDLE:
             store_brief(desk, at.middle + level, ending)
         else:
-            begun, spent = load_brief(desk, at.chance + level), load(desk, at.spent + level)
+            begun, lately = load_brief(desk, at.chance + level), load_brief(desk, at.lately + level)
             if role == WIDE:
-                more = span * (1 / 6) * (begun + 4.0 * chance(desk, middle, threshold, steepness) + ending)
+                lately = lately + span * (1 / 6) * (begun + 4.0 * chance(desk, at, middle, level) + ending)
             elif role == END:
-                more = span * (1 / 3) * (begun + 4.0 * load_brief(desk, at.middle + level) + ending)
+                lately = lately + span * (1 / 3) * (begun + 4.0 * load_brief(desk, at.middle + level) + ending)
             else:
-                more = 0.5 * span * (begun + ending)
-            store(desk, at.spent + level, spent + vec_of(more))
+                lately = lately + 0.5 * span * (begun + ending)
+            store_brief(desk, at.lately + level, lately)
             store_brief(desk, at.chance + level, ending)
 
 
