@@ -227,6 +227,20 @@ def prefetch(typingctx, numbers, index):
 
 
 @instruction
+def veiled(typingctx, row):
+    """A row number of which the compiler no longer knows that it has met it: it reads the row anew.
+
+    For what is done rarely. Otherwise the numbers of the loop around it are kept for it, where they are in the way.
+    """
+
+    def emit(context, builder, sig, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type])
+        return builder.asm(kind, "", "=r,0", args, side_effect=False)
+
+    return row(row), emit
+
+
+@instruction
 def splat(typingctx, number):
     """A number in all lanes."""
     return vec(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0])

@@ -42,6 +42,7 @@ from vtrial.lanes import (
     store,
     store_brief,
     vec_of,
+    veiled,
 )
 from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
 
@@ -50,6 +51,9 @@ type Index = NDArray[np.int64]
 
 NEAR = 2e-4
 """Newton's method has arrived when its step in h is so small: what is left is of its third power."""
+ABOVE = 1.0 + 1e-9
+"""By how much a bracket must be above another that is dropped for it: more than rounding, or it were a matter of chance,
+of equal maxima, which is found."""
 HUMP = 1.25
 """By how much a drive that falls, soon after a dose and at the next node, can at most have risen in between."""
 TEETH = 6
@@ -195,9 +199,6 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
     span = load(desk, own + size - 1)
     seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, last, False)
-    if some(load(desk, at.noted) > 0.0):
-        _climb(shape, desk, at)
-    store(desk, at.bar, load(desk, at.best))
     if at.n_level > 0:
         for part in range(3):
             store(desk, at.seen + part, seen[part])
@@ -264,6 +265,7 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
         high = (HUMP * before[0] + brisk > bar * before[1]) & (most > bar * (here[1] * here[1]))
         hump = (before[2] <= 0.0) & falls & high & (wanted > 0.0)
         if some(hump):
+            z = veiled(z)
             hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
@@ -273,18 +275,29 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
 
 @inlined
 def _note(shape, desk, at, z, before, here, span, now, top):
-    """Keep a bracket for the search, unless tangents show that what it holds is below the bar."""
+    """Keep a bracket for the search, if it may hold the highest point so far.
+
+    A curve with one point of inflection lies, about its top, below its tangent at the later end if it bends down there,
+    and else below that at the earlier end: this is the `roof` of the bracket. The higher of its ends is the `ground`,
+    and no bracket whose roof is lower need be searched.
+    """
     (U, tol, rise), (next_U, next_tol, next_rise) = before, here
     bar = load(desk, at.bar)
     most, next_most = U * tol + rise * span, next_U * next_tol - next_rise * span
     hot = top & ((most > bar * (tol * tol)) | (next_most > bar * (next_tol * next_tol)))
     if some(hot):
-        if some(hot & (load(desk, at.noted) > 0.0)):
-            _climb(shape, desk, at)
-        # the top of the cubic through values and slopes, as hours back from the node
+        z = veiled(z)
         per, next_per = 1.0 / tol, 1.0 / next_tol
-        value, slope = U * per, rise * per * per
-        next_value, next_slope = next_U * next_per, next_rise * next_per * next_per
+        value, slope, next_value, next_slope = U * per, rise * per * per, next_U * next_per, next_rise * next_per * next_per
+        roof, early_roof = next_value - next_slope * span, value + slope * span
+        falling = _bend(shape, desk, at, z, next_U, next_tol) < 0.0
+        roof = larger(roof, select(falling, 0.0, early_roof))
+        hot, ground = hot & (roof > bar), larger(value, next_value)
+        if some(hot & (load(desk, at.noted) > 0.0) & (ground <= ABOVE * load(desk, at.roof))):
+            _climb(shape, desk, at)
+            bar = load(desk, at.bar)
+            hot = hot & (roof > bar)
+        # the top of the cubic through values and slopes, as hours back from the node
         both = slope + next_slope - 3.0 * (next_value - value) / span
         lean = root(larger(both * both - slope * next_slope, 0.0))
         guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
@@ -292,7 +305,9 @@ def _note(shape, desk, at, z, before, here, span, now, top):
         replace(desk, at.span, hot, span)
         replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
         replace(desk, at.at_time, hot, now)
+        replace(desk, at.roof, hot, roof)
         replace(desk, at.noted, hot, 1.0)
+        store(desk, at.bar, select(hot, larger(bar, ground), bar))
 
 
 @compiled
@@ -380,6 +395,7 @@ def _climb(shape, desk, at):
         inside = (further >= low) & (further <= high)
         step = select(open_ > 0.0, select(inside, 0.0 - onward, 0.5 * (low + high) - back), 0.0)
     store(desk, at.noted, splat(0.0))
+    store(desk, at.bar, larger(load(desk, at.bar), load(desk, at.best)))
 
 
 @inlined
@@ -397,7 +413,11 @@ def _lay_move(desk, at, back):
     for m in range(at.n_mode + 1):
         x = load(desk, at.rate + m) * back
         far = select((x > LITTLE) | (x < -LITTLE), 1.0, far)
-        store(desk, at.move + m, 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120))))))
+    if some(far <= 0.0):
+        for m in range(at.n_mode + 1):
+            x = load(desk, at.rate + m) * back
+            series = 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120)))))
+            store(desk, at.move + m, series)
     if some(far > 0.0):
         for m in range(at.n_mode + 1):
             replace(desk, at.move + m, far > 0.0, exponential(load(desk, at.rate + m) * back))
@@ -406,6 +426,8 @@ def _lay_move(desk, at, back):
 @compiled
 def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     """Take the last point of a window, and write what the window has come to."""
+    if some(load(desk, at.noted) > 0.0):
+        _climb(shape, desk, at)
     U, tol, _ = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     best = load(desk, at.best)
     higher = U / tol > best

@@ -61,9 +61,9 @@ class Desk(NamedTuple):
     doses from their arrival on; `move`, `comb`: factors of one more step, of the search and between two nodes.
 
     `given`, `now`: amounts at a stop, and of one arrival. `here`, `walker`: states at a stop, and at a node; `tooth`,
-    `earlier`: between two. `slot`, `span`, `back`, `at_time`, `noted`: states behind a maximum, length of its bracket,
-    guess of how far back it is, time, and whether there is one. `best`, `when`, `bar`: highest value, its time, and
-    what a maximum of this leg must exceed. `threshold`, `steepness`, `chance`, `middle`, `lately`, `spent`: time at each
+    `earlier`: between two. `slot`, `span`, `back`, `at_time`, `roof`, `noted`: states behind a maximum, length of its
+    bracket, guess of how far back it is, time, what it can at most be, and whether there is one. `best`, `when`, `bar`:
+    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `chance`, `middle`, `lately`, `spent`: time at each
     level. `series`: coefficients of `vtrial.kinetics.functions`. `seen`: U, Tol and the slope at a stop.
     """
 
@@ -99,6 +99,7 @@ class Desk(NamedTuple):
     span: int
     back: int
     at_time: int
+    roof: int
     noted: int
     best: int
     when: int
@@ -123,7 +124,7 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2),
         n_kind * (2 * n_mode + 1),
         n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
-        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, len(SERIES), 3, *[n_level] * 4,
+        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, len(SERIES), 3, *[n_level] * 4,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
 
