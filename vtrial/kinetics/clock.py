@@ -30,10 +30,10 @@ POWERS = 9
 """How often that is squared: up to 32 h."""
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
-LOOK, MIDDLE, END, BETWEEN, WIDE = 0, 1, 2, 3, 4
-"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; end of
-a step between arrivals, which the trapezoid rule takes; end of a step whose middle Simpson's rule has from the cubic
-through values and slopes at both ends."""
+LOOK, MIDDLE, END, WAIT, WIDE = 0, 1, 2, 3, 4
+"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; the last
+arrival, up to which the trapezoid rule is used; end of a step whose middle Simpson's rule has from the cubic through
+values and slopes at both ends."""
 LONGEST_REST = 2.5
 """Longest rest of a leg, in h, that is a single step."""
 EARLY = 3
@@ -54,7 +54,7 @@ class Kind(NamedTuple):
         room = self.gap - LONGEST_LAG
         if room < 1.5:
             return [], 0.0, 4
-        nodes, covered = [(_SHORT, LOOK), (_SHORT, MIDDLE), (_LONGER, END)], 1.5
+        nodes, covered = [(_SHORT, MIDDLE), (_SHORT, END), (_LONGER, WIDE)], 1.5
         if covered + 2.0 <= room:
             nodes, covered = [*nodes, (_HOUR, MIDDLE), (_HOUR, END)], covered + 2.0
         while covered + 2.0 <= room:

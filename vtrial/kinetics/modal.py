@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import BETWEEN, EARLY, END, MIDDLE, WIDE, Clocks
+from vtrial.kinetics.clock import EARLY, END, LOOK, MIDDLE, WAIT, WIDE, Clocks
 from vtrial.kinetics.dwell import chance, loudness
 from vtrial.kinetics.functions import exponential
 from vtrial.kinetics.modes import advance, copy, curvature, give, move, sight, walk
@@ -170,18 +170,21 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         before = load(desk, at.seen), load(desk, at.seen + 1), load(desk, at.seen + 2)
     else:
         before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    first, waited = before, splat(0.0)
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
         if some(span > 0.0):
-            now = now + span
+            now, waited = now + span, waited + span
             seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
-            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN, True)
+            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, LOOK, True)
             before = seen
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
         if at.n_level == 0:
             before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    if at.n_level > 0 and some(waited > 0.0):
+        _spend(desk, at, first, before, brief_of(waited), WAIT)
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
     end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
@@ -253,6 +256,8 @@ def _see(desk, at, z, sums):
 @inlined
 def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
     """Note a maximum since the last node, add to the time at each level. `early`: soon after an arrival."""
+    if at.n_level > 0 and role != LOOK:
+        _spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
     falls = here[2] <= 0.0
     top = (before[2] > 0.0) & falls
     if some(top):
@@ -269,8 +274,6 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
             hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
                 _comb(shape, desk, at, z, here, span, now, hump)
-    if at.n_level > 0 and role > 0:
-        _spend(desk, at, before, here, brief_of(span), role)
 
 
 @inlined
@@ -332,7 +335,7 @@ def _comb(shape, desk, at, z, here, span, now, where):
 
 @inlined
 def _spend(desk, at, before, here, span, role):
-    """Add to the expected time at each level: Simpson's rule, and trapezoids between arrivals."""
+    """Add to the expected time at each level: Simpson's rule, and a trapezoid up to the last arrival."""
     A = brief_of(load(desk, at.A))
     now, middle = loudness(desk, at, A * _drive(here)), splat_brief(0.0)
     if role == WIDE:
@@ -356,7 +359,7 @@ def _spend(desk, at, before, here, span, role):
 @inlined
 def _drive(node):
     """U / Tol at a node, in single precision."""
-    return brief_of(node[0]) / brief_of(node[1])
+    return brief_of(node[0]) * (1.0 / brief_of(node[1]))
 
 
 @inlined
