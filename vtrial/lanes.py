@@ -308,9 +308,7 @@ def _unary(name: str) -> Callable:
         def emit(context, builder, sig, args):
             form, letter = (_DOUBLES, "f64") if sig.args[0] == vec else (_SINGLES, "f32")
             kind = ir.FunctionType(form, [form])
-            return builder.call(
-                cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}{letter}"), args
-            )
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}{letter}"), args)
 
         return value(value), emit
 

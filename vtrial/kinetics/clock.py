@@ -31,9 +31,9 @@ POWERS = 9
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
 LOOK, MIDDLE, END, WAIT, WIDE = 0, 1, 2, 3, 4
-"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; the last
-arrival, up to which the trapezoid rule is used; end of a step whose middle Simpson's rule has from the cubic through
-values and slopes at both ends."""
+"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; the
+last arrival, up to which the trapezoid rule is used; end of a step whose middle Simpson's rule has from the cubic
+through values and slopes at both ends."""
 LONGEST_REST = 2.5
 """Longest rest of a leg, in h, that is a single step."""
 EARLY = 3
@@ -146,9 +146,7 @@ class Clocks(NamedTuple):
     ordered: Index
 
 
-def clocks_of(
-    doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...]
-) -> Clocks:
+def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...]) -> Clocks:
     """Sort patients by clock.
 
     Parameters
@@ -223,9 +221,7 @@ def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:
 
 
 @lru_cache(maxsize=64)
-def _lay_out(
-    clocks: tuple[tuple[tuple[float, ...], Any], ...], windows: tuple[float, ...]
-) -> tuple[Any, ...]:
+def _lay_out(clocks: tuple[tuple[tuple[float, ...], Any], ...], windows: tuple[float, ...]) -> tuple[Any, ...]:
     """Stops, kinds, nodes, sets and rests of all clocks, one after the other."""
     firsts: list[tuple[int, ...]] = [(0, 0, 0, 0)]
     stops, kinds, nodes, sets = list[Any](), list[Any](), [(0, 0)], list[Any]()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vtrial.compiled import compiled, inlined
+from vtrial.kinetics.clock import END, MIDDLE, WIDE
 from vtrial.kinetics.functions import log2, normal_probability
-from vtrial.lanes import brief_of, larger, load, load_brief, select, store, vec_of
+from vtrial.lanes import brief_of, larger, load, load_brief, select, splat_brief, store, store_brief, vec_of
 
 LEAST = 1e-30
 """Drives below it are none: no drug, no chance."""
@@ -38,3 +39,41 @@ def dwell(desk, at, values, first, count, stride, length):
             part = length * vec_of(chance(desk, at, loud, level))
             store(desk, at.spent + level, load(desk, at.spent + level) + part)
             store(desk, at.before + level, part)
+
+
+@inlined
+def spend(desk, at, before, here, span, role):
+    """Add to the expected time at each level: Simpson's rule, and a trapezoid up to the last arrival."""
+    A = brief_of(load(desk, at.A))
+    now, middle = loudness(desk, at, A * _drive(here)), splat_brief(0.0)
+    if role == WIDE:
+        middle = loudness(desk, at, A * _midway(before, here, span))
+    for level in range(at.n_level):
+        ending = chance(desk, at, now, level)
+        if role == MIDDLE:
+            store_brief(desk, at.middle + level, ending)
+        else:
+            begun, lately = load_brief(desk, at.chance + level), load_brief(desk, at.lately + level)
+            if role == WIDE:
+                lately = lately + span * (1 / 6) * (begun + 4.0 * chance(desk, at, middle, level) + ending)
+            elif role == END:
+                lately = lately + span * (1 / 3) * (begun + 4.0 * load_brief(desk, at.middle + level) + ending)
+            else:
+                lately = lately + 0.5 * span * (begun + ending)
+            store_brief(desk, at.lately + level, lately)
+            store_brief(desk, at.chance + level, ending)
+
+
+@inlined
+def _drive(node):
+    """U / Tol at a node, in single precision."""
+    return brief_of(node[0]) * (1.0 / brief_of(node[1]))
+
+
+@inlined
+def _midway(before, here, span):
+    """U / Tol in the middle of a step, by the cubic through values and slopes at its ends."""
+    per, next_per = 1.0 / brief_of(before[1]), 1.0 / brief_of(here[1])
+    slope, next_slope = brief_of(before[2]) * (per * per), brief_of(here[2]) * (next_per * next_per)
+    ends = brief_of(before[0]) * per + brief_of(here[0]) * next_per
+    return 0.5 * ends + 0.125 * span * (slope - next_slope)

@@ -20,22 +20,19 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.clock import EARLY, END, LOOK, MIDDLE, WAIT, WIDE, Clocks
-from vtrial.kinetics.dwell import chance, loudness
-from vtrial.kinetics.functions import exponential
-from vtrial.kinetics.modes import advance, copy, curvature, give, move, sight, walk
+from vtrial.kinetics.dwell import spend
+from vtrial.kinetics.modes import advance, give, move, sight, walk
 from vtrial.kinetics.spectrum import KNOWN, People, lay_steps, settle, sit_down
+from vtrial.kinetics.summit import bend, climb, comb, note, see
 from vtrial.kinetics.system import System
 from vtrial.lanes import (
     LANES,
     brief_of,
-    larger,
     load,
     load_brief,
     pointer,
     replace,
-    root,
     select,
-    smaller,
     some,
     splat,
     splat_brief,
@@ -44,22 +41,12 @@ from vtrial.lanes import (
     vec_of,
     veiled,
 )
-from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
-NEAR = 2e-4
-"""Newton's method has arrived when its step in h is so small: what is left is of its third power."""
-ABOVE = 1.0 + 1e-9
-"""By how much a bracket must be above another that is dropped for it: more than rounding, or it were a matter of chance,
-of equal maxima, which is found."""
 HUMP = 1.25
 """By how much a drive that falls, soon after a dose and at the next node, can at most have risen in between."""
-TEETH = 6
-"""Parts into which such a step is divided."""
-LITTLE = 1 / 64
-"""Rate times hours up to which five terms give the exponential to 2e-14."""
 
 
 class Kept(NamedTuple):
@@ -169,22 +156,22 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
     if at.n_level > 0:  # an effect site has no jump, nor has its slope
         before = load(desk, at.seen), load(desk, at.seen + 1), load(desk, at.seen + 2)
     else:
-        before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+        before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     first, waited = before, splat(0.0)
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
         if some(span > 0.0):
             now, waited = now + span, waited + span
-            seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+            seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
             _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, LOOK, True)
             before = seen
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
         if at.n_level == 0:
-            before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+            before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
     if at.n_level > 0 and some(waited > 0.0):
-        _spend(desk, at, first, before, brief_of(waited), WAIT)
+        spend(desk, at, first, before, brief_of(waited), WAIT)
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
     end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
@@ -194,13 +181,13 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
             rung, role = at.steps + clocks.step[node] * size, clocks.role[node]
         span = load(desk, rung + size - 1)
         now = now + span
-        seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+        seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
         early = node < clocks.first_node[kind] + EARLY or past == clocks.first_node[kind]
         _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role, early)
         before = seen
         node += 1
     span = load(desk, own + size - 1)
-    seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
+    seen = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, last, False)
     if at.n_level > 0:
         for part in range(3):
@@ -244,24 +231,14 @@ def _arriving(desk, at, group, j):
 
 
 @inlined
-def _see(desk, at, z, sums):
-    """U, Tol, and a number of the sign of the slope of U / Tol: U' Tol - U Tol'."""
-    (total, product, slope, bend), alpha, fold = sums, load(desk, at.alpha), load(desk, at.fold)
-    left = load(desk, z + at.n_mode)
-    U, tol = greco(total, product, alpha), tolerance(left, fold)
-    fading = tolerance_slope(left, fold, load(desk, at.rate + at.n_mode))
-    return U, tol, greco(slope, bend, alpha) * tol - U * fading
-
-
-@inlined
 def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
     """Note a maximum since the last node, add to the time at each level. `early`: soon after an arrival."""
     if at.n_level > 0 and role != LOOK:
-        _spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
+        spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
     falls = here[2] <= 0.0
     top = (before[2] > 0.0) & falls
     if some(top):
-        _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
+        note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if early:
         brisk = load(desk, at.brisk)
         bar = load(desk, at.bar)
@@ -271,167 +248,17 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
         hump = (before[2] <= 0.0) & falls & high & (wanted > 0.0)
         if some(hump):
             z = veiled(z)
-            hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
+            hump = hump & (bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
-                _comb(shape, desk, at, z, here, span, now, hump)
-
-
-@inlined
-def _note(shape, desk, at, z, before, here, span, now, top):
-    """Keep a bracket for the search, if it may hold the highest point so far.
-
-    A curve with one point of inflection lies, about its top, below its tangent at the later end if it bends down there,
-    and else below that at the earlier end: this is the `roof` of the bracket. The higher of its ends is the `ground`,
-    and no bracket whose roof is lower need be searched.
-    """
-    (U, tol, rise), (next_U, next_tol, next_rise) = before, here
-    bar = load(desk, at.bar)
-    most, next_most = U * tol + rise * span, next_U * next_tol - next_rise * span
-    hot = top & ((most > bar * (tol * tol)) | (next_most > bar * (next_tol * next_tol)))
-    if some(hot):
-        z = veiled(z)
-        per, next_per = 1.0 / tol, 1.0 / next_tol
-        value, slope, next_value, next_slope = U * per, rise * per * per, next_U * next_per, next_rise * next_per * next_per
-        roof, early_roof = next_value - next_slope * span, value + slope * span
-        falling = _bend(shape, desk, at, z, next_U, next_tol) < 0.0
-        roof = larger(roof, select(falling, 0.0, early_roof))
-        hot, ground = hot & (roof > bar), larger(value, next_value)
-        if some(hot & (load(desk, at.noted) > 0.0) & (ground <= ABOVE * load(desk, at.roof))):
-            _climb(shape, desk, at)
-            bar = load(desk, at.bar)
-            hot = hot & (roof > bar)
-        # the top of the cubic through values and slopes, as hours back from the node
-        both = slope + next_slope - 3.0 * (next_value - value) / span
-        lean = root(larger(both * both - slope * next_slope, 0.0))
-        guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
-        copy(shape, desk, z, at.slot, hot)
-        replace(desk, at.span, hot, span)
-        replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
-        replace(desk, at.at_time, hot, now)
-        replace(desk, at.roof, hot, roof)
-        replace(desk, at.noted, hot, 1.0)
-        store(desk, at.bar, select(hot, larger(bar, ground), bar))
-
-
-@compiled
-def _comb(shape, desk, at, z, here, span, now, where):
-    """Look for a maximum between two nodes at both of which the drive falls, tooth by tooth, from the later one back.
-
-    A dose may lift a drive that falls, and it may fall again before the next node.
-    """
-    move(shape, desk, z, at.tooth)
-    span = span * (1 / TEETH)
-    for m in range(at.n_mode + 1):
-        store(desk, at.comb + m, exponential(load(desk, at.rate + m) * span))
-    for _ in range(TEETH - 1):
-        move(shape, desk, at.tooth, at.earlier)
-        before = _see(desk, at, at.earlier, walk(shape, desk, at.earlier, at.comb, at.weight, at.fall))
-        top = where & (before[2] > 0.0) & (here[2] <= 0.0)
-        if some(top):
-            _note(shape, desk, at, at.tooth, before, here, span, now, top)
-        move(shape, desk, at.earlier, at.tooth)
-        here, now = before, now - span
-
-
-@inlined
-def _spend(desk, at, before, here, span, role):
-    """Add to the expected time at each level: Simpson's rule, and a trapezoid up to the last arrival."""
-    A = brief_of(load(desk, at.A))
-    now, middle = loudness(desk, at, A * _drive(here)), splat_brief(0.0)
-    if role == WIDE:
-        middle = loudness(desk, at, A * _midway(before, here, span))
-    for level in range(at.n_level):
-        ending = chance(desk, at, now, level)
-        if role == MIDDLE:
-            store_brief(desk, at.middle + level, ending)
-        else:
-            begun, lately = load_brief(desk, at.chance + level), load_brief(desk, at.lately + level)
-            if role == WIDE:
-                lately = lately + span * (1 / 6) * (begun + 4.0 * chance(desk, at, middle, level) + ending)
-            elif role == END:
-                lately = lately + span * (1 / 3) * (begun + 4.0 * load_brief(desk, at.middle + level) + ending)
-            else:
-                lately = lately + 0.5 * span * (begun + ending)
-            store_brief(desk, at.lately + level, lately)
-            store_brief(desk, at.chance + level, ending)
-
-
-@inlined
-def _drive(node):
-    """U / Tol at a node, in single precision."""
-    return brief_of(node[0]) * (1.0 / brief_of(node[1]))
-
-
-@inlined
-def _midway(before, here, span):
-    """U / Tol in the middle of a step, by the cubic through values and slopes at its ends."""
-    per, next_per = 1.0 / brief_of(before[1]), 1.0 / brief_of(here[1])
-    slope, next_slope = brief_of(before[2]) * (per * per), brief_of(here[2]) * (next_per * next_per)
-    ends = brief_of(before[0]) * per + brief_of(here[0]) * next_per
-    return 0.5 * ends + 0.125 * span * (slope - next_slope)
-
-
-@compiled
-def _climb(shape, desk, at):
-    """Search the brackets that have been noted: Newton's method on the slope, halving where it leaves the bracket."""
-    open_, step = load(desk, at.noted), load(desk, at.back)
-    back, low, high = splat(0.0), splat(0.0), load(desk, at.span)
-    for _ in range(60):
-        back = back + step
-        _lay_move(desk, at, step)
-        sums = walk(shape, desk, at.slot, at.move, at.weight, at.fall)
-        U, tol, rise = _see(desk, at, at.slot, sums)
-        bend, per = _bend(shape, desk, at, at.slot, U, tol), 1.0 / tol
-        # hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved
-        onward = select(bend < 0.0, rise / (0.0 - bend), 1e9)
-        low, high = select(rise <= 0.0, back, low), select(rise <= 0.0, high, back)
-        near = larger(onward, 0.0 - onward) <= NEAR
-        done = (open_ > 0.0) & (near | (high - low <= NEAR * NEAR))
-        value, best = per * (U + select(near, 0.5 * rise * per * onward, 0.0)), load(desk, at.best)
-        higher = done & (value > best)
-        replace(desk, at.best, higher, value)
-        replace(desk, at.when, higher, load(desk, at.at_time) - back + onward)
-        open_ = select(done, 0.0, open_)
-        if not some(open_ > 0.0):
-            break
-        further = back - onward
-        inside = (further >= low) & (further <= high)
-        step = select(open_ > 0.0, select(inside, 0.0 - onward, 0.5 * (low + high) - back), 0.0)
-    store(desk, at.noted, splat(0.0))
-    store(desk, at.bar, larger(load(desk, at.bar), load(desk, at.best)))
-
-
-@inlined
-def _bend(shape, desk, at, z, U, tol):
-    """Slope of the number that has the sign of the slope, U'' Tol - U Tol''."""
-    bends, fading = curvature(shape, desk, z, at.weight, at.fall, at.bow), load(desk, at.rate + at.n_mode)
-    slope = tolerance_slope(load(desk, z + at.n_mode), load(desk, at.fold), fading)
-    return greco(*bends, load(desk, at.alpha)) * tol + U * fading * slope
-
-
-@inlined
-def _lay_move(desk, at, back):
-    """Factors of the modes some hours earlier; by a short series for who moves a little."""
-    far = splat(0.0)
-    for m in range(at.n_mode + 1):
-        x = load(desk, at.rate + m) * back
-        far = select((x > LITTLE) | (x < -LITTLE), 1.0, far)
-    if some(far <= 0.0):
-        for m in range(at.n_mode + 1):
-            x = load(desk, at.rate + m) * back
-            series = 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120)))))
-            store(desk, at.move + m, series)
-    if some(far > 0.0):
-        for m in range(at.n_mode + 1):
-            replace(desk, at.move + m, far > 0.0, exponential(load(desk, at.rate + m) * back))
+                comb(shape, desk, at, z, here, span, now, hump)
 
 
 @compiled
 def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     """Take the last point of a window, and write what the window has come to."""
     if some(load(desk, at.noted) > 0.0):
-        _climb(shape, desk, at)
-    U, tol, _ = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
+        climb(shape, desk, at)
+    U, tol, _ = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     best = load(desk, at.best)
     higher = U / tol > best
     best = select(higher, U / tol, best)

@@ -63,8 +63,9 @@ class Desk(NamedTuple):
     `given`, `now`: amounts at a stop, and of one arrival. `here`, `walker`: states at a stop, and at a node; `tooth`,
     `earlier`: between two. `slot`, `span`, `back`, `at_time`, `roof`, `noted`: states behind a maximum, length of its
     bracket, guess of how far back it is, time, what it can at most be, and whether there is one. `best`, `when`, `bar`:
-    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `chance`, `middle`, `lately`, `spent`: time at each
-    level. `series`: coefficients of `vtrial.kinetics.functions`. `seen`: U, Tol and the slope at a stop.
+    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `chance`, `middle`,
+    `lately`, `spent`: time at each level, of a leg and in all. `series`: coefficients of `vtrial.kinetics.functions`.
+    `seen`: U, Tol and the slope at a stop.
     """
 
     n_drug: int
