@@ -5,6 +5,8 @@ comparisons give a `Mask`, `select` takes the place of `if`. A lane never sees i
 do not depend on who stands beside it. Plain loops over arrays are several times slower here: they go through memory
 where a vector stays in a register.
 
+Where few digits are wanted, `Brief` holds eight numbers in single precision: half as long, and so twice as fast.
+
 The functions below exist in compiled code only. Vectors live in rows of float arrays of shape (row, 8), or along the
 last axis of arrays of shape (row, patient), and are reached by `pointer`: compiled code counts the references to each
 array that it hands on, which takes longer than the arithmetic.
@@ -26,10 +28,11 @@ from numba.extending import intrinsic, register_model
 LANES = 8
 """Patients in a vector."""
 
-_DOUBLES, _WORDS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
+_DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), LANES)
+_WORDS, _HALVES = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.IntType(32), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
-_MANTISSA, _ONE = 0x000F_FFFF_FFFF_FFFF, 0x3FF0_0000_0000_0000
-_MAGIC, _BIAS = 0x4330_0000_0000_0000, 1023  # the bits of 2^52: an integer put under them becomes a double
+_BIAS = 1023
+_ROOT_HALF = 0x3F35_04F3  # bits of the root of one half, in single precision
 
 
 def instruction(function: Callable) -> Callable[..., Any]:
@@ -44,6 +47,13 @@ class Vec(types.Type):
         super().__init__(name="Vec")
 
 
+class Brief(types.Type):
+    """Numba's type of eight numbers in single precision."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Brief")
+
+
 class Mask(types.Type):
     """Numba's type of eight truth values."""
 
@@ -51,13 +61,19 @@ class Mask(types.Type):
         super().__init__(name="Mask")
 
 
-vec, mask = Vec(), Mask()
+vec, brief, mask = Vec(), Brief(), Mask()
 
 
 @register_model(Vec)
 class _VecModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, _DOUBLES)
+
+
+@register_model(Brief)
+class _BriefModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, _SINGLES)
 
 
 @register_model(Mask)
@@ -70,12 +86,12 @@ def _all(kind: Any, value: Any) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
-def _lift(context: Any, builder: Any, value: Any, kind: Any) -> Any:
+def _lift(context: Any, builder: Any, value: Any, kind: Any, into: Any = vec) -> Any:
     """A vector as it is; a number in all lanes."""
-    if kind == vec:
+    if kind in (vec, brief):
         return value
-    number = context.cast(builder, value, kind, types.float64)
-    empty = ir.Constant(_DOUBLES, ir.Undefined)
+    number = context.cast(builder, value, kind, types.float64 if into == vec else types.float32)
+    empty = ir.Constant(_DOUBLES if into == vec else _SINGLES, ir.Undefined)
     one = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, empty, _all(ir.VectorType(ir.IntType(32), LANES), 0))
 
@@ -93,19 +109,22 @@ def _operator(op: Callable, left: Any, right: Any, result: Any, emit: Callable) 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if result == mask and sig.args[0] == mask:
             return emit(builder, *args)
-        return emit(builder, *(_lift(context, builder, a, kind) for a, kind in zip(args, sig.args, strict=True)))
+        into = brief if brief in sig.args else vec
+        return emit(builder, *(_lift(context, builder, a, kind, into) for a, kind in zip(args, sig.args, strict=True)))
 
     lower_builtin(op, left, right)(lower)
 
 
 def _arithmetic(op: Callable, name: str, *flags: str) -> None:
-    for left, right in ((Vec, Vec), (Vec, types.Number), (types.Number, Vec)):
-        _operator(op, left, right, vec, lambda b, x, y: getattr(b, name)(x, y, flags=flags))
+    for kind, value in ((Vec, vec), (Brief, brief)):
+        for left, right in ((kind, kind), (kind, types.Number), (types.Number, kind)):
+            _operator(op, left, right, value, lambda b, x, y: getattr(b, name)(x, y, flags=flags))
 
 
 def _comparison(op: Callable, sign: str) -> None:
-    for left, right in ((Vec, Vec), (Vec, types.Number), (types.Number, Vec)):
-        _operator(op, left, right, mask, lambda b, x, y: b.fcmp_ordered(sign, x, y))
+    for kind in (Vec, Brief):
+        for left, right in ((kind, kind), (kind, types.Number), (types.Number, kind)):
+            _operator(op, left, right, mask, lambda b, x, y: b.fcmp_ordered(sign, x, y))
 
 
 # "contract" lets a product and a sum become one fused instruction, as the machine offers
@@ -139,29 +158,28 @@ def numbers_at(typingctx, address):
     return kind(address), lambda c, b, sig, args: b.inttoptr(args[0], c.get_value_type(kind))
 
 
-def _at(context: Any, builder: Any, sig: Any, args: Any, scale: int) -> Any:
+def _at(context: Any, builder: Any, sig: Any, args: Any, scale: int, kind: Any = _DOUBLES) -> Any:
     """Pointer to the vector at an index, which counts vectors or numbers."""
     index = context.cast(builder, args[1], sig.args[1], types.intp)
     index = builder.mul(index, ir.Constant(index.type, scale))
-    return builder.bitcast(builder.gep(args[0], [index]), _DOUBLES.as_pointer())
+    return builder.bitcast(builder.gep(args[0], [index]), kind.as_pointer())
 
 
-def _reader(scale: int, text: str) -> Callable:
+def _reader(scale: int, text: str, into: Any = vec, kind: Any = _DOUBLES) -> Callable:
     @instruction
     def read(typingctx, numbers, index):
-        return vec(numbers, index), lambda c, b, sig, args: b.load(_at(c, b, sig, args, scale), align=8)
+        return into(numbers, index), lambda c, b, sig, args: b.load(_at(c, b, sig, args, scale, kind), align=8)
 
     read.__doc__ = text
     return read
 
 
-def _writer(scale: int, text: str) -> Callable:
+def _writer(scale: int, text: str, into: Any = vec, kind: Any = _DOUBLES) -> Callable:
     @instruction
     def write(typingctx, numbers, index, value):
         def emit(context, builder, sig, args):
-            builder.store(
-                _lift(context, builder, args[2], sig.args[2]), _at(context, builder, sig, args, scale), align=8
-            )
+            number = _lift(context, builder, args[2], sig.args[2], into)
+            builder.store(number, _at(context, builder, sig, args, scale, kind), align=8)
             return context.get_dummy_value()
 
         return types.void(numbers, index, value), emit
@@ -174,6 +192,8 @@ load = _reader(LANES, "Row of a table of shape (row, 8), given by `pointer`.")
 store = _writer(LANES, "Write a row of such a table.")
 load_from = _reader(1, "Eight neighbours, from the number at `index` on.")
 store_to = _writer(1, "Write eight neighbours.")
+load_brief = _reader(LANES, "Row in single precision, of which it takes half.", brief, _SINGLES)
+store_brief = _writer(LANES, "Write such a row.", brief, _SINGLES)
 
 
 @instruction
@@ -207,41 +227,68 @@ def prefetch(typingctx, numbers, index):
 
 
 @instruction
+def veiled(typingctx, row):
+    """A row number of which the compiler no longer knows that it has met it: it reads the row anew.
+
+    For what is done rarely. Otherwise the numbers of the loop around it are kept for it, where they are in the way.
+    """
+
+    def emit(context, builder, sig, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type])
+        return builder.asm(kind, "", "=r,0", args, side_effect=False)
+
+    return row(row), emit
+
+
+@instruction
 def splat(typingctx, number):
     """A number in all lanes."""
     return vec(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0])
 
 
 @instruction
+def splat_brief(typingctx, number):
+    """A number in all lanes, in single precision."""
+    return brief(number), lambda c, b, sig, args: _lift(c, b, args[0], sig.args[0], brief)
+
+
+@instruction
 def select(typingctx, where, yes, no):
     """Lane by lane `yes` where the mask is set, else `no`."""
+    into = _kind(yes, no)
 
     def emit(context, builder, sig, args):
-        return builder.select(args[0], *(_lift(context, builder, args[i], sig.args[i]) for i in (1, 2)))
+        return builder.select(args[0], *(_lift(context, builder, args[i], sig.args[i], into) for i in (1, 2)))
 
-    return vec(where, yes, no), emit
+    return into(where, yes, no), emit
+
+
+def _kind(*given: Any) -> Any:
+    return brief if brief in given else vec
 
 
 @instruction
 def larger(typingctx, a, b):
     """Lane by lane the larger of two."""
+    into = _kind(a, b)
 
     def emit(context, builder, sig, args):
-        x, y = (_lift(context, builder, v, kind) for v, kind in zip(args, sig.args, strict=True))
+        x, y = (_lift(context, builder, v, kind, into) for v, kind in zip(args, sig.args, strict=True))
         return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
-    return vec(a, b), emit
+    return into(a, b), emit
 
 
 @instruction
 def smaller(typingctx, a, b):
     """Lane by lane the smaller of two."""
+    into = _kind(a, b)
 
     def emit(context, builder, sig, args):
-        x, y = (_lift(context, builder, v, kind) for v, kind in zip(args, sig.args, strict=True))
+        x, y = (_lift(context, builder, v, kind, into) for v, kind in zip(args, sig.args, strict=True))
         return builder.select(builder.fcmp_ordered("<", x, y), x, y)
 
-    return vec(a, b), emit
+    return into(a, b), emit
 
 
 @instruction
@@ -259,10 +306,11 @@ def _unary(name: str) -> Callable:
     @instruction
     def function(typingctx, value):
         def emit(context, builder, sig, args):
-            kind = ir.FunctionType(_DOUBLES, [_DOUBLES])
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f64"), args)
+            form, letter = (_DOUBLES, "f64") if sig.args[0] == vec else (_SINGLES, "f32")
+            kind = ir.FunctionType(form, [form])
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}{letter}"), args)
 
-        return vec(value), emit
+        return value(value), emit
 
     return function
 
@@ -271,26 +319,38 @@ floor, root = _unary("llvm.floor"), _unary("llvm.sqrt")
 
 
 @instruction
+def brief_of(typingctx, value):
+    """A vector in single precision."""
+    return brief(value), lambda c, b, sig, args: b.fptrunc(args[0], _SINGLES)
+
+
+@instruction
+def vec_of(typingctx, value):
+    """A vector in double precision."""
+    return vec(value), lambda c, b, sig, args: b.fpext(args[0], _DOUBLES)
+
+
+def _octave(builder: Any, value: Any) -> Any:
+    """Exponent e of x = 2^e m, with m about 1, as an integer."""
+    over = builder.sub(builder.bitcast(value, _HALVES), _all(_HALVES, _ROOT_HALF))
+    return builder.ashr(over, _all(_HALVES, 23))
+
+
+@instruction
 def octave(typingctx, value):
-    """Exponent e of a positive, normal x = 2^e m, as a number."""
-
-    def emit(context, builder, sig, args):
-        bits = builder.lshr(builder.bitcast(args[0], _WORDS), _all(_WORDS, 52))
-        number = builder.bitcast(builder.or_(bits, _all(_WORDS, _MAGIC)), _DOUBLES)
-        return builder.fsub(number, _all(_DOUBLES, float(2**52 + _BIAS)))
-
-    return vec(value), emit
+    """Exponent e of a positive, normal x = 2^e m in single precision, with m from root 1/2 to root 2, as a number."""
+    return brief(value), lambda c, b, sig, args: b.sitofp(_octave(b, args[0]), _SINGLES)
 
 
 @instruction
 def mantissa(typingctx, value):
-    """Mantissa m, from 1 to below 2, of a positive, normal x = 2^e m."""
+    """The m of `octave`."""
 
     def emit(context, builder, sig, args):
-        bits = builder.and_(builder.bitcast(args[0], _WORDS), _all(_WORDS, _MANTISSA))
-        return builder.bitcast(builder.or_(bits, _all(_WORDS, _ONE)), _DOUBLES)
+        e = builder.shl(_octave(builder, args[0]), _all(_HALVES, 23))
+        return builder.bitcast(builder.sub(builder.bitcast(args[0], _HALVES), e), _SINGLES)
 
-    return vec(value), emit
+    return brief(value), emit
 
 
 @instruction
@@ -302,3 +362,14 @@ def power_of_two(typingctx, value):
         return builder.bitcast(builder.shl(builder.bitcast(number, _WORDS), _all(_WORDS, 52)), _DOUBLES)
 
     return vec(value), emit
+
+
+@instruction
+def scaled(typingctx, value, power):
+    """Numbers in single precision times 2^e, by a sum of exponents: e is whole, and the product a normal number."""
+
+    def emit(context, builder, sig, args):
+        e = builder.shl(builder.fptosi(args[1], _HALVES), _all(_HALVES, 23))
+        return builder.bitcast(builder.add(builder.bitcast(args[0], _HALVES), e), _SINGLES)
+
+    return brief(value, power), emit

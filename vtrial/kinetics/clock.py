@@ -30,9 +30,12 @@ POWERS = 9
 """How often that is squared: up to 32 h."""
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
-LOOK, MIDDLE, END, BETWEEN = 0, 1, 2, 3
-"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; end of
-a step between arrivals, which the trapezoid rule takes."""
+LOOK, MIDDLE, END, WAIT, WIDE = 0, 1, 2, 3, 4
+"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; the
+last arrival, up to which the trapezoid rule is used; end of a step whose middle Simpson's rule has from the cubic
+through values and slopes at both ends."""
+LONGEST_REST = 2.5
+"""Longest rest of a leg, in h, that is a single step."""
 EARLY = 3
 """Nodes of a leg that come soon after its last dose: to 3/2 h."""
 DAY = 24.0
@@ -44,23 +47,21 @@ class Kind(NamedTuple):
     drugs: tuple[bool, ...]
     gap: float
 
-    def nodes(self, *, timed: bool) -> tuple[list[tuple[int, int]], float, int]:
+    @property
+    def nodes(self) -> tuple[list[tuple[int, int]], float, int]:
         """Nodes of known steps, as (step, what for); the hours from the last arrival that they cover; and the number of
-        equal steps to the end of the leg, 0 for a single one."""
+        equal steps to the end of the leg."""
         room = self.gap - LONGEST_LAG
         if room < 1.5:
             return [], 0.0, 4
-        nodes, covered = [(_SHORT, LOOK), (_SHORT, MIDDLE), (_LONGER, END)], 1.5
-        while covered + 2.0 <= room and covered < (7.5 if timed else 3.5):
+        nodes, covered = [(_SHORT, MIDDLE), (_SHORT, END), (_LONGER, WIDE)], 1.5
+        if covered + 2.0 <= room:
             nodes, covered = [*nodes, (_HOUR, MIDDLE), (_HOUR, END)], covered + 2.0
-        while covered + 4.0 <= room:
-            nodes, covered = [*nodes, (_HOURS, MIDDLE), (_HOURS, END)], covered + 4.0
-        if timed:
-            return nodes, covered, 2
-        for step in (_HOURS, _HOUR):
-            if covered + SPANS[step] <= room:
-                nodes, covered = [*nodes, (step, LOOK)], covered + SPANS[step]
-        return nodes, covered, 0
+        while covered + 2.0 <= room:
+            nodes, covered = [*nodes, (_HOURS, WIDE)], covered + 2.0
+        if self.gap - covered > LONGEST_REST:
+            nodes, covered = [*nodes, (_HOUR, WIDE)], covered + 1.0
+        return nodes, covered, 1
 
     @property
     def eighths(self) -> int:
@@ -145,9 +146,7 @@ class Clocks(NamedTuple):
     ordered: Index
 
 
-def clocks_of(
-    doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...], *, timed: bool
-) -> Clocks:
+def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...]) -> Clocks:
     """Sort patients by clock.
 
     Parameters
@@ -158,8 +157,6 @@ def clocks_of(
         Time in h of each patient's first dose of any drug.
     windows : tuple of float
         Ends of the windows in h from there.
-    timed : bool
-        Whether time at level is wanted: the nodes are then laid for Simpson's rule.
     """
     code, combinations = _combinations(doses, origin)
     texts = [[(_bytes(row[0]), _bytes(row[1])) for row in table] for table, _ in doses]
@@ -175,7 +172,7 @@ def clocks_of(
     amount = np.concatenate([s.amount.ravel() for s in schedules])
     so_far = np.concatenate([(s.amount.cumsum(0) - s.amount).ravel() for s in schedules])
     rises, ordered = (np.array([getattr(s, name) for s in schedules], np.int64) for name in ("rises", "ordered"))
-    laid = _lay_out(tuple(clocks), windows, timed=timed)
+    laid = _lay_out(tuple(clocks), windows)
     return Clocks._make((order, code[order], of_vector, *laid, first_amount, amount, so_far, rises, ordered))
 
 
@@ -224,9 +221,7 @@ def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:
 
 
 @lru_cache(maxsize=64)
-def _lay_out(
-    clocks: tuple[tuple[tuple[float, ...], Any], ...], windows: tuple[float, ...], *, timed: bool
-) -> tuple[Any, ...]:
+def _lay_out(clocks: tuple[tuple[tuple[float, ...], Any], ...], windows: tuple[float, ...]) -> tuple[Any, ...]:
     """Stops, kinds, nodes, sets and rests of all clocks, one after the other."""
     firsts: list[tuple[int, ...]] = [(0, 0, 0, 0)]
     stops, kinds, nodes, sets = list[Any](), list[Any](), [(0, 0)], list[Any]()
@@ -241,7 +236,7 @@ def _lay_out(
             kind = -1 if end is None else len(kinds) + own.setdefault(Kind(dosed, end - begin), len(own))
             stops.append((begin, kind, windows.index(begin) if begin in windows else -1, quiet))
         for kind in own:
-            mine, covered, parts = kind.nodes(timed=timed)
+            mine, covered, parts = kind.nodes
             nodes += mine
             first_node.append(len(nodes))
             group = len(sets) + groups.setdefault(kind.drugs, len(groups))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vtrial.kinetics.functions import SERIES
 from vtrial.kinetics.system import System
 
 DEEPEST = 28
@@ -38,7 +39,7 @@ class Desk(NamedTuple):
     `bracket_time`, `noted`, states, tolerance and time where a maximum is to be searched, and whether; `risen`,
     `smooth`, `fresh`, whether the value rose into this point, is smooth there, and a dose or change came; `best`,
     `when`, highest value and its time; `inflow`, `rate`, `rate_time`, `body`, `auc` (drug), mass balance; `threshold`,
-    `steepness`, `before`, `spent` (level), time at level.
+    `steepness`, `before`, `spent` (level), time at level; `series`, coefficients of `vtrial.kinetics.functions`.
     """
 
     n_state: int
@@ -75,6 +76,7 @@ class Desk(NamedTuple):
     bracket_time: int
     threshold: int
     steepness: int
+    series: int
     inflow: int
     noted: int
     risen: int
@@ -101,7 +103,8 @@ def lay_out(system: System, n_stream: int, n_event: int, n_level: int) -> Desk:
         "factor": n_stream, "delay": n_stream, "time": 3, "known": n_stream,
         "boost": n_stream * n_state, "event": 2 * n_event, "start": n_state, "here": n_state, "before_step": n_state,
         "last": n_state, "bracket": n_state, "bracket_left": 1, "bracket_time": 1,
-        "threshold": n_level, "steepness": n_level, "inflow": n_drug, "noted": 1, "risen": 1, "smooth": 1, "fresh": 1,
+        "threshold": n_level, "steepness": n_level, "series": len(SERIES),
+        "inflow": n_drug, "noted": 1, "risen": 1, "smooth": 1, "fresh": 1,
         "best": 1, "when": 1, "rate": n_drug, "rate_time": n_drug, "body": n_drug, "auc": n_drug,
         "before": n_level, "spent": n_level,
     }  # fmt: skip

@@ -19,26 +19,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import BETWEEN, EARLY, END, MIDDLE, Clocks
-from vtrial.kinetics.dwell import LEAST, chance
-from vtrial.kinetics.functions import exponential, log2
-from vtrial.kinetics.modes import advance, copy, curvature, give, sight, walk
+from vtrial.kinetics.clock import EARLY, END, LOOK, MIDDLE, WAIT, WIDE, Clocks
+from vtrial.kinetics.dwell import spend
+from vtrial.kinetics.modes import advance, give, move, sight, walk
 from vtrial.kinetics.spectrum import KNOWN, People, lay_steps, settle, sit_down
+from vtrial.kinetics.summit import bend, climb, comb, note, see
 from vtrial.kinetics.system import System
-from vtrial.lanes import LANES, larger, load, pointer, replace, root, select, smaller, some, splat, store
-from vtrial.pharmacodynamics import greco, tolerance, tolerance_slope
+from vtrial.lanes import (
+    LANES,
+    brief_of,
+    load,
+    load_brief,
+    pointer,
+    replace,
+    select,
+    some,
+    splat,
+    splat_brief,
+    store,
+    store_brief,
+    vec_of,
+    veiled,
+)
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
-NEAR = 2e-4
-"""Newton's method has arrived when its step in h is so small: what is left is of its third power."""
 HUMP = 1.25
 """By how much a drive that falls, soon after a dose and at the next node, can at most have risen in between."""
-TEETH = 6
-"""Parts into which such a step is divided."""
-LITTLE = 1 / 64
-"""Rate times hours up to which five terms give the exponential to 2e-14."""
 
 
 class Kept(NamedTuple):
@@ -128,7 +136,7 @@ def _run(shape, desk, at, table, clocks, kept, size, v, alike):
         wanted = splat(1.0) if clocks.quiet[stop] == 0 else 1.0 - steady
         look = at.n_level > 0 or some(wanted > 0.0)
         if look:
-            copy(shape, desk, at.here, at.walker, wanted >= 0.0)
+            move(shape, desk, at.here, at.walker)
         _take(desk, at, clocks, clocks.amount, stop - first, p, alike)
         leg = at.legs + (kind - first_kind) * (2 * at.n_mode + 1)
         advance(shape, desk, at.here, leg, at.given, leg + at.n_mode + 1)
@@ -145,37 +153,48 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
     n_arrival = 0
     for d in range(at.n_drug):
         n_arrival += clocks.dosed[group * at.n_drug + d]
-    before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    if at.n_level > 0:  # an effect site has no jump, nor has its slope
+        before = load(desk, at.seen), load(desk, at.seen + 1), load(desk, at.seen + 2)
+    else:
+        before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    first, waited = before, splat(0.0)
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
         if some(span > 0.0):
-            now = now + span
-            seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
-            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, BETWEEN, True)
+            now, waited = now + span, waited + span
+            seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, LOOK, True)
+            before = seen
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
-        before = _see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+        if at.n_level == 0:
+            before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
+    if at.n_level > 0 and some(waited > 0.0):
+        spend(desk, at, first, before, brief_of(waited), WAIT)
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
-    end = past + max(1, clocks.parts[rest]) - 1
+    end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
     while node < end:
         rung, role = own, END if (end - node) % 2 == 0 else MIDDLE
         if node < past:
             rung, role = at.steps + clocks.step[node] * size, clocks.role[node]
         span = load(desk, rung + size - 1)
         now = now + span
-        seen = _see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+        seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
         early = node < clocks.first_node[kind] + EARLY or past == clocks.first_node[kind]
         _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role, early)
         before = seen
         node += 1
     span = load(desk, own + size - 1)
-    seen = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
-    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, END, False)
-    if some(load(desk, at.noted) > 0.0):
-        _climb(shape, desk, at)
-    store(desk, at.bar, load(desk, at.best))
+    seen = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
+    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, last, False)
+    if at.n_level > 0:
+        for part in range(3):
+            store(desk, at.seen + part, seen[part])
+        for level in range(at.n_level):
+            store(desk, at.spent + level, load(desk, at.spent + level) + vec_of(load_brief(desk, at.lately + level)))
+            store_brief(desk, at.lately + level, splat_brief(0.0))
 
 
 @inlined
@@ -212,150 +231,34 @@ def _arriving(desk, at, group, j):
 
 
 @inlined
-def _see(desk, at, z, sums):
-    """U, Tol, and a number of the sign of the slope of U / Tol: U' Tol - U Tol'."""
-    (total, product, slope, bend), alpha, fold = sums, load(desk, at.alpha), load(desk, at.fold)
-    left = load(desk, z + at.n_mode)
-    U, tol = greco(total, product, alpha), tolerance(left, fold)
-    fading = tolerance_slope(left, fold, load(desk, at.rate + at.n_mode))
-    return U, tol, greco(slope, bend, alpha) * tol - U * fading
-
-
-@inlined
 def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
     """Note a maximum since the last node, add to the time at each level. `early`: soon after an arrival."""
+    if at.n_level > 0 and role != LOOK:
+        spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
     falls = here[2] <= 0.0
     top = (before[2] > 0.0) & falls
     if some(top):
-        _note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
+        note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if early:
         brisk = load(desk, at.brisk)
-        high = HUMP * before[0] + brisk > load(desk, at.bar) * before[1]
+        bar = load(desk, at.bar)
+        # a slope that has passed its own maximum falls: the drive has since been below the tangent
+        most = here[0] * here[1] - here[2] * span + brisk
+        high = (HUMP * before[0] + brisk > bar * before[1]) & (most > bar * (here[1] * here[1]))
         hump = (before[2] <= 0.0) & falls & high & (wanted > 0.0)
         if some(hump):
-            # a slope that has passed its own maximum falls
-            hump = hump & (_bend(shape, desk, at, z, here[0], here[1]) < brisk)
+            z = veiled(z)
+            hump = hump & (bend(shape, desk, at, z, here[0], here[1]) < brisk)
             if some(hump):
-                _comb(shape, desk, at, z, here, span, now, hump)
-    if at.n_level > 0 and role > 0:
-        _spend(desk, at, load(desk, at.A) * here[0] / here[1], span, role)
-
-
-@inlined
-def _note(shape, desk, at, z, before, here, span, now, top):
-    """Keep a bracket for the search, unless tangents show that what it holds is below the bar."""
-    (U, tol, rise), (next_U, next_tol, next_rise) = before, here
-    per, next_per = 1.0 / tol, 1.0 / next_tol
-    value, slope = U * per, rise * per * per
-    next_value, next_slope = next_U * next_per, next_rise * next_per * next_per
-    most = larger(value + slope * span, next_value - next_slope * span)
-    hot = top & (most > load(desk, at.bar))
-    if some(hot):
-        if some(hot & (load(desk, at.noted) > 0.0)):
-            _climb(shape, desk, at)
-        # the top of the cubic through values and slopes, as hours back from the node
-        both = slope + next_slope - 3.0 * (next_value - value) / span
-        lean = root(larger(both * both - slope * next_slope, 0.0))
-        guess = span * (next_slope - lean - both) / (next_slope - slope - 2.0 * lean)
-        copy(shape, desk, z, at.slot, hot)
-        replace(desk, at.span, hot, span)
-        replace(desk, at.back, hot, smaller(larger(guess, 0.0), span))
-        replace(desk, at.at_time, hot, now)
-        replace(desk, at.noted, hot, 1.0)
-
-
-@compiled
-def _comb(shape, desk, at, z, here, span, now, where):
-    """Look for a maximum between two nodes at both of which the drive falls, tooth by tooth, from the later one back.
-
-    A dose may lift a drive that falls, and it may fall again before the next node.
-    """
-    copy(shape, desk, z, at.tooth, where)
-    span = span * (1 / TEETH)
-    for m in range(at.n_mode + 1):
-        store(desk, at.comb + m, exponential(load(desk, at.rate + m) * span))
-    for _ in range(TEETH - 1):
-        copy(shape, desk, at.tooth, at.earlier, where)
-        before = _see(desk, at, at.earlier, walk(shape, desk, at.earlier, at.comb, at.weight, at.fall))
-        top = where & (before[2] > 0.0) & (here[2] <= 0.0)
-        if some(top):
-            _note(shape, desk, at, at.tooth, before, here, span, now, top)
-        copy(shape, desk, at.earlier, at.tooth, where)
-        here, now = before, now - span
-
-
-@inlined
-def _spend(desk, at, drive, span, role):
-    """Add to the expected time at each level: Simpson's rule over pairs of steps, trapezoids between arrivals."""
-    logarithm, has = log2(larger(drive, LEAST)), drive > LEAST
-    for level in range(at.n_level):
-        here = chance(logarithm, has, load(desk, at.threshold + level), load(desk, at.steepness + level))
-        if role == MIDDLE:
-            store(desk, at.middle + level, here)
-        else:
-            before, spent = load(desk, at.chance + level), load(desk, at.spent + level)
-            if role == END:
-                spent = spent + span * (1 / 3) * (before + 4.0 * load(desk, at.middle + level) + here)
-            else:
-                spent = spent + 0.5 * span * (before + here)
-            store(desk, at.spent + level, spent)
-            store(desk, at.chance + level, here)
-
-
-@compiled
-def _climb(shape, desk, at):
-    """Search the brackets that have been noted: Newton's method on the slope, halving where it leaves the bracket."""
-    open_, step = load(desk, at.noted), load(desk, at.back)
-    back, low, high = splat(0.0), splat(0.0), load(desk, at.span)
-    for _ in range(60):
-        back = back + step
-        _lay_move(desk, at, step)
-        sums = walk(shape, desk, at.slot, at.move, at.weight, at.fall)
-        U, tol, rise = _see(desk, at, at.slot, sums)
-        bend, per = _bend(shape, desk, at, at.slot, U, tol), 1.0 / tol
-        # hours to the top of the parabola; very many where the curve is hollow, so that the bracket is halved
-        onward = select(bend < 0.0, rise / (0.0 - bend), 1e9)
-        low, high = select(rise <= 0.0, back, low), select(rise <= 0.0, high, back)
-        near = larger(onward, 0.0 - onward) <= NEAR
-        done = (open_ > 0.0) & (near | (high - low <= NEAR * NEAR))
-        value, best = per * (U + select(near, 0.5 * rise * per * onward, 0.0)), load(desk, at.best)
-        higher = done & (value > best)
-        replace(desk, at.best, higher, value)
-        replace(desk, at.when, higher, load(desk, at.at_time) - back + onward)
-        open_ = select(done, 0.0, open_)
-        if not some(open_ > 0.0):
-            break
-        further = back - onward
-        inside = (further >= low) & (further <= high)
-        step = select(open_ > 0.0, select(inside, 0.0 - onward, 0.5 * (low + high) - back), 0.0)
-    store(desk, at.noted, splat(0.0))
-
-
-@inlined
-def _bend(shape, desk, at, z, U, tol):
-    """Slope of the number that has the sign of the slope, U'' Tol - U Tol''."""
-    bends, fading = curvature(shape, desk, z, at.weight, at.fall, at.bow), load(desk, at.rate + at.n_mode)
-    slope = tolerance_slope(load(desk, z + at.n_mode), load(desk, at.fold), fading)
-    return greco(*bends, load(desk, at.alpha)) * tol + U * fading * slope
-
-
-@inlined
-def _lay_move(desk, at, back):
-    """Factors of the modes some hours earlier; by a short series for who moves a little."""
-    far = splat(0.0)
-    for m in range(at.n_mode + 1):
-        x = load(desk, at.rate + m) * back
-        far = select((x > LITTLE) | (x < -LITTLE), 1.0, far)
-        store(desk, at.move + m, 1.0 + x * (1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120))))))
-    if some(far > 0.0):
-        for m in range(at.n_mode + 1):
-            replace(desk, at.move + m, far > 0.0, exponential(load(desk, at.rate + m) * back))
+                comb(shape, desk, at, z, here, span, now, hump)
 
 
 @compiled
 def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     """Take the last point of a window, and write what the window has come to."""
-    U, tol, _ = _see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
+    if some(load(desk, at.noted) > 0.0):
+        climb(shape, desk, at)
+    U, tol, _ = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
     best = load(desk, at.best)
     higher = U / tol > best
     best = select(higher, U / tol, best)

@@ -22,6 +22,11 @@ def copy(shape, desk, source, target, where) -> None:
     raise NotImplementedError
 
 
+def move(shape, desk, source, target) -> None:
+    """Copy modes."""
+    raise NotImplementedError
+
+
 def advance(shape, desk, z, factor, dose, share) -> None:
     """Take modes to the end of a leg.
 
@@ -85,6 +90,12 @@ _FIRST = ("total, slope, product, bend = u, s, 0.0 * u, 0.0 * u",)
 def _copy(shape, desk, source, target, where):
     lines = [f"replace(desk, target + {m}, where, load(desk, source + {m}))" for m in range(_count(shape) + 1)]
     return written(_names, "shape, desk, source, target, where", *lines)
+
+
+@overload(move, jit_options=_inline)
+def _move(shape, desk, source, target):
+    lines = [f"store(desk, target + {m}, load(desk, source + {m}))" for m in range(_count(shape) + 1)]
+    return written(_names, "shape, desk, source, target", *lines)
 
 
 @overload(advance, jit_options=_inline)

@@ -15,11 +15,25 @@ from vtrial.compiled import compiled, inlined
 from vtrial.kinetics import ladder
 from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
 from vtrial.kinetics.dwell import dwell
+from vtrial.kinetics.functions import lay_series
 from vtrial.kinetics.peak import ceiling, climb_noted, combined, end_window, examine, look_around
 from vtrial.kinetics.streams import Doses
 from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
-from vtrial.lanes import LANES, larger, load, load_from, pointer, select, some, splat, store, store_to
+from vtrial.lanes import (
+    LANES,
+    brief_of,
+    larger,
+    load,
+    load_from,
+    pointer,
+    select,
+    some,
+    splat,
+    store,
+    store_brief,
+    store_to,
+)
 from vtrial.pharmacodynamics import tolerance
 
 RUN = 64
@@ -163,12 +177,15 @@ def _sit_down(desk, at, patients, doses, frame, width, p):
         store(desk, row, load_from(patients.sedation, part * width + p))
     for s in range(at.n_stream):
         store(desk, at.factor + s, load_from(doses.factor, s * width + p))
-    n_level = at.inflow - at.steepness
+    n_level = at.series - at.steepness
+    lay_series(desk, at.series)
     for level in range(n_level):
         for i in range(LANES):
             draw = patients.draw[p + i]
             desk[LANES * (at.threshold + level) + i] = frame.thresholds[draw * n_level + level]
             desk[LANES * (at.steepness + level) + i] = frame.steepness[draw]
+        for row in (at.threshold + level, at.steepness + level):
+            store_brief(desk, row, brief_of(load(desk, row)))
     for row in range(at.inflow, at.rows):
         store(desk, row, splat(0.0))
 
@@ -215,7 +232,7 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
         else:
             stop = min(min(due, k + (1 if size.tracked else RUN)), min(ends[w], changes))
             left = _march(shape, desk, at, h, deepest, k, stop, left, values)
-        if at.inflow > at.steepness:
+        if at.series > at.steepness:
             dwell(desk, at, values, k, stop - k, frame.stride, frame.stride * h)
         if size.tracked:
             _track(desk, at, table, values, kept.tracks, size.width, stop, p)
@@ -341,7 +358,7 @@ def _close_window(desk, at, kept, size, w, p):
     store_to(kept.peak_time, w * size.width + p, load(desk, at.when))
     for d in range(at.n_drug):
         store_to(kept.auc, (d * size.n_window + w) * size.width + p, load(desk, at.auc + d))
-    for level in range(at.inflow - at.steepness):
+    for level in range(at.series - at.steepness):
         # the trapezoid rule: the last point has counted in full
         spent = load(desk, at.spent + level) - 0.5 * load(desk, at.before + level)
         store_to(kept.time_at, (level * size.n_window + w) * size.width + p, spent)

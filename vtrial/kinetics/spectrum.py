@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import inlined
 from vtrial.kinetics.clock import EIGHTH, LONGEST_LAG, POWERS, SPANS, Clocks
-from vtrial.kinetics.functions import exponential
+from vtrial.kinetics.functions import SERIES, exponential, lay_series
 from vtrial.lanes import (
     LANES,
+    brief_of,
     larger,
     load,
     load_from,
@@ -27,6 +28,7 @@ from vtrial.lanes import (
     some,
     splat,
     store,
+    store_brief,
 )
 
 type Array = NDArray[np.float64]
@@ -59,9 +61,11 @@ class Desk(NamedTuple):
     doses from their arrival on; `move`, `comb`: factors of one more step, of the search and between two nodes.
 
     `given`, `now`: amounts at a stop, and of one arrival. `here`, `walker`: states at a stop, and at a node; `tooth`,
-    `earlier`: between two. `slot`, `span`, `back`, `at_time`, `noted`: states behind a maximum, length of its bracket,
-    guess of how far back it is, time, and whether there is one. `best`, `when`, `bar`: highest value, its time, and
-    what a maximum of this leg must exceed. `threshold`, `steepness`, `chance`, `middle`, `spent`: time at each level.
+    `earlier`: between two. `slot`, `span`, `back`, `at_time`, `roof`, `noted`: states behind a maximum, length of its
+    bracket, guess of how far back it is, time, what it can at most be, and whether there is one. `best`, `when`, `bar`:
+    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `chance`, `middle`,
+    `lately`, `spent`: time at each level, of a leg and in all. `series`: coefficients of `vtrial.kinetics.functions`.
+    `seen`: U, Tol and the slope at a stop.
     """
 
     n_drug: int
@@ -96,14 +100,18 @@ class Desk(NamedTuple):
     span: int
     back: int
     at_time: int
+    roof: int
     noted: int
     best: int
     when: int
     bar: int
     threshold: int
     steepness: int
+    series: int
+    seen: int
     chance: int
     middle: int
+    lately: int
     spent: int
     rows: int
 
@@ -117,7 +125,7 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2),
         n_kind * (2 * n_mode + 1),
         n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
-        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, *[n_level] * 5,
+        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, len(SERIES), 3, *[n_level] * 4,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
 
@@ -347,13 +355,17 @@ def _rank(desk, at, clocks, group, mine):
 @inlined
 def settle(desk, at, people, clocks, p):
     """Thresholds of the levels, and what begins at zero."""
+    lay_series(desk, at.series)
     for level in range(at.n_level):
         for i in range(LANES):
             draw = people.draw[clocks.order[p + i]]
             desk[LANES * (at.threshold + level) + i] = people.thresholds[draw * at.n_level + level]
             desk[LANES * (at.steepness + level) + i] = people.steepness[draw]
+        for row in (at.threshold + level, at.steepness + level):
+            store_brief(desk, row, brief_of(load(desk, row)))
     for row in range(at.here, at.threshold):
         store(desk, row, splat(0.0))
     store(desk, at.here + at.n_mode, splat(1.0))
-    for row in range(at.chance, at.rows):
+    for row in range(at.seen, at.rows):
         store(desk, row, splat(0.0))
+    store(desk, at.seen + 1, splat(1.0))

@@ -149,7 +149,7 @@ def _by_modes(
     n, sedation, ends = len(over.origin), over.sedation, over.grid.windows[:windows]
     levels, steepness = _levels(system, sedation)
     n_level = levels.shape[1]
-    clocks = clocks_of(doses, over.origin, ends, timed=n_level > 0)
+    clocks = clocks_of(doses, over.origin, ends)
     at = spectrum.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
     own = [
         _column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
