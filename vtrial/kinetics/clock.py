@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class Kind(NamedTuple):
         equal steps to the end of the leg."""
         room = self.gap - LONGEST_LAG
         if room < 1.5:
-            return [], 0.0, 4
+            return [], 0.0, max(4, 2 * ceil(self.gap / (2 * SPANS[_SHORT])))
         nodes, covered = [(_SHORT, MIDDLE), (_SHORT, END), (_LONGER, WIDE)], 1.5
         if covered + 2.0 <= room:
             nodes, covered = [*nodes, (_HOUR, MIDDLE), (_HOUR, END)], covered + 2.0

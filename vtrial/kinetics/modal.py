@@ -236,7 +236,8 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
     if at.n_level > 0 and role != LOOK:
         spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
     falls = here[2] <= 0.0
-    top = (before[2] > 0.0) & falls
+    risen = here[0] * before[1] > before[0] * here[1]  # the first dose: no slope yet, and here it has passed its top
+    top = ((before[2] > 0.0) | risen) & falls
     if some(top):
         note(shape, desk, at, z, before, here, span, now, top & (wanted > 0.0))
     if early:

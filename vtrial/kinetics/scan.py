@@ -16,7 +16,7 @@ from vtrial.kinetics import ladder
 from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
 from vtrial.kinetics.dwell import dwell
 from vtrial.kinetics.functions import lay_series
-from vtrial.kinetics.peak import ceiling, climb_noted, combined, end_window, examine, look_around
+from vtrial.kinetics.peak import ceiling, combined, end_window, examine, look_around
 from vtrial.kinetics.streams import Doses
 from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
@@ -221,8 +221,11 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
     while k < size.last:
         changes = starts[segment] if segment < size.n_segment else NEVER
         if k == changes:
-            climb_noted(shape, desk, at, h, deepest)
+            if segment > 0:
+                end_window(shape, desk, at, h, deepest, k, left)
             deepest = _enter_segment(shape, desk, at, table, patients, h, segment, size.width, p)
+            if segment > 0:  # a concentration jumps when its volume changes
+                end_window(shape, desk, at, h, deepest, k, left)
             segment, fresh = segment + 1, True
             store(desk, at.fresh, splat(1.0))
             changes = starts[segment] if segment < size.n_segment else NEVER

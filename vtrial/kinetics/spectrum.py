@@ -42,8 +42,8 @@ SLOWEST, FASTEST = 1e-5, 200.0
 BRISK, TOO_BRISK = 8 / 3, 10.0
 """Where two of ka, the fastest rate of disposition and ke0 are above the first, in 1/h, the effect site may peak before
 the first node after a dose, at 3/8 h: each such step is combed. Above the second it may peak between the teeth."""
-LONGEST_WAIT = 0.75
-"""Longest time in h to the first arrival of a leg, and between two."""
+LONGEST_WAIT = 0.75, 3 / 8
+"""Longest time in h to the first arrival of a leg, and from there to the next: as long as the first step."""
 KNOWN = len(SPANS)
 PARAMETERS = ("CL", "V", "ka", "tlag", "F", "ke0", "C50", "Q", "V2")
 """Individual parameters of a drug, in the order of `People.address`."""
@@ -284,7 +284,7 @@ def _lay_waits(desk, at, clocks, group, mine, step, hard):
         for d in range(at.n_drug):
             rank = load(desk, at.rank + mine * at.n_drug + d)
             arrives = select(rank == float(j), load(desk, at.lag + d), arrives)
-        hard = select(arrives - reached <= LONGEST_WAIT, hard, 1.0)
+        hard = select(arrives - reached <= LONGEST_WAIT[min(j, 1)], hard, 1.0)
         _lay_step(desk, at, step + j, arrives - reached)
         reached = arrives
     store(desk, at.last + mine, reached)

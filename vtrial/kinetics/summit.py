@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.functions import exponential
 from vtrial.kinetics.modes import copy, curvature, move, walk
@@ -43,12 +45,12 @@ def note(shape, desk, at, z, before, here, span, now, top):
 
     A curve with one point of inflection lies, about its top, below its tangent at the later end if it bends down there,
     and else below that at the earlier end: this is the `roof` of the bracket. The higher of its ends is the `ground`,
-    and no bracket whose roof is lower need be searched.
+    and no bracket whose roof is lower need be searched. A curve that does not rise at the earlier end has no such roof.
     """
     (U, tol, rise), (next_U, next_tol, next_rise) = before, here
     bar = load(desk, at.bar)
     most, next_most = U * tol + rise * span, next_U * next_tol - next_rise * span
-    hot = top & ((most > bar * (tol * tol)) | (next_most > bar * (next_tol * next_tol)))
+    hot = top & ((most > bar * (tol * tol)) | (next_most > bar * (next_tol * next_tol)) | (rise <= 0.0))
     if some(hot):
         z = veiled(z)
         per, next_per = 1.0 / tol, 1.0 / next_tol
@@ -57,6 +59,7 @@ def note(shape, desk, at, z, before, here, span, now, top):
         roof, early_roof = next_value - next_slope * span, value + slope * span
         falling = bend(shape, desk, at, z, next_U, next_tol) < 0.0
         roof = larger(roof, select(falling, 0.0, early_roof))
+        roof = select(rise > 0.0, roof, np.inf)
         hot, ground = hot & (roof > bar), larger(value, next_value)
         if some(hot & (load(desk, at.noted) > 0.0) & (ground <= ABOVE * load(desk, at.roof))):
             climb(shape, desk, at)
