@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vtrial.kinetics import stepper, superposition
+from vtrial.kinetics import Grid, Sedation, System, expose, stepper, superposition
 from vtrial.model import Drug
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
@@ -151,6 +151,43 @@ def test_both_ways_agree_on_the_same_patients(drugs, monkeypatch):
             other = accuracy.expose_all([patients[i]])
             for name in ("peak", "cmax", "auc"):
                 assert getattr(one, name)[..., i] == pytest.approx(getattr(other, name)[..., 0], rel=1e-6)
+
+
+# ------------------------------------------------------------------- peaks that are over before the next node
+
+ONE = accuracy.STRUCTURES["1 first order"]
+
+
+@pytest.mark.parametrize("lag", [0.3, 0.5, 0.7, 0.74, 0.76])
+@pytest.mark.parametrize(("k", "ke0"), [(2.0, 2.0), (1.0, 2.5), (0.5, 2.5), (2.0, 2.6)])
+def test_a_first_dose_that_peaks_before_another_drug_arrives(lag, k, ke0):
+    # the slope is nought at the first dose, and the drive has passed its top when the other drug's lag is over
+    given = [(np.array([0.0]), np.array([amount])) for amount in (10.0, 0.01)]
+    fast = {"x_ka": 20.0, "x_V": 40.0, "x_CL": 40.0 * k, "x_ke0": ke0, "x_tlag": 0.0, "y_tlag": lag}
+    within([accuracy.patient((ONE, Drug("y", 1)), *given, windows=(24.0,), **fast)])
+
+
+@pytest.mark.parametrize("gap", [0.3, 1.1, 2.0, 2.25, 2.4, 2.49, 2.51, 3.0])
+@pytest.mark.parametrize("ke0", [1.8075, 0.5, 2.6])
+def test_doses_that_follow_soon(gap, ke0):
+    given = np.array([0.0, gap, 2.1 * gap]), np.array([10.0, 0.5, 2.0])
+    # Newton's last step, at most 2e-4 h, leaves its third power: 16^3 (2e-4)^3 / 6 = 5e-9 of the fastest mode
+    within([accuracy.patient((ONE,), given, windows=(24.0,), ka=16.0, V=40.0, CL=90.4, ke0=ke0, tlag=lag)
+            for lag in (0.0, 0.25, 0.6)], maxima=1e-7)  # fmt: skip
+
+
+def test_a_concentration_jumps_when_its_volume_changes():
+    # amounts stay: the concentration right after the change is that before times the ratio of the volumes
+    par = {"x.CL": 10.0, "x.ka": 1.2, "x.tlag": 0.0, "x.F": 1.0, "x.ke0": 0.5, "x.C50": 1.0}
+    drug, changed = Drug("x", 1), {"x.V": np.array([[30.0], [10.0]])}
+    sedation = Sedation("loewe", *np.ones((1, 1)), *np.zeros((1, 1)), *np.ones((1, 1)), np.full(1, 24.0),
+                        np.zeros(1, np.int64), np.zeros((1, 0)), np.array([0.6]))  # fmt: skip
+    doses = [([(np.array([0.0]), np.array([10.0]))], np.zeros(1, np.int64))]
+    found, _ = expose(
+        System.of([drug]), par | changed, doses, np.zeros(1), sedation, Grid(0.5, (24.0,)), changes=(2.0,)
+    )
+    before = superposition(drug, par | {"x.V": 30.0}, [0.0], [10.0], [2.0])[0]
+    assert found.cmax.item() == pytest.approx(3.0 * before.item(), rel=1e-9)
 
 
 # ------------------------------------------------------------------------------------ step by step, alone

@@ -144,7 +144,7 @@ def borders() -> dict[str, Border]:
         "fastest, ke0": Border("ke0", around(spectrum.FASTEST), {"ka": 1.7}),
         "too brisk, ka": Border("ka", around(brisk), {"ke0": 20.0, "CL": 60.0}),
         "too brisk, ke0": Border("ke0", around(brisk), {"ka": 20.0}),
-        "longest wait": Border("tlag", around(spectrum.LONGEST_WAIT), {}),
+        "longest wait": Border("tlag", around(spectrum.LONGEST_WAIT[0]), {}),
         "leg too short": Border("tlag", around(0.25), {}, (np.array([0.0, 8.0, 8.25]), np.array([10.0, 10.0, 20.0]))),
     }  # fmt: skip
 
