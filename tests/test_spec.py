@@ -147,3 +147,26 @@ def test_numbers_follow_yaml_1_2(tmp_path):
 def test_problem_reads_as_place_keys_and_message():
     assert str(Problem("too large", ("parts", 0, "amt"), "a.yaml", 3)) == "a.yaml:3: parts.0.amt: too large"
     assert str(InputError(["one", "two"])) == "one\ntwo"
+
+
+# ---------------------------------------------------------------------------------------- kept documents
+
+
+def test_a_long_file_reads_the_same_from_the_cache_and_problems_are_never_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("vtrial.spec.user_cache_path", lambda name: tmp_path / "cache")
+    text = "a: 1\nb: [x, 2.5, null, true]\nc:\n  d: .inf\n" + "".join(f"k{i}: v{i}\n" for i in range(1000))
+    file = tmp_path / "long.yaml"
+    file.write_text(text, encoding="utf-8")
+    first = read_yaml(file)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".json"]
+    monkeypatch.setattr("vtrial.spec._compose", lambda *_: pytest.fail("read again"))
+    again = read_yaml(file)
+    assert (again.data, again.lines, again.text) == (first.data, first.lines, first.text)
+    assert again.problem(("c", "d"), "x").line == 4
+    monkeypatch.undo()
+    monkeypatch.setattr("vtrial.spec.user_cache_path", lambda name: tmp_path / "other")
+    file.write_text(text + "a: 2\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(InputError, match="duplicate key 'a'"):
+            read_yaml(file)
+    assert not (tmp_path / "other").exists()

@@ -11,7 +11,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | floor | rooms |
 |---|---|
 | 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
-| 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes reduced over patients |
+| 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes over patients; `items` of arms |
 | 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |

@@ -6,13 +6,18 @@ accepted, or reported with file, line, what was given, what is allowed and the n
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+from platformdirs import user_cache_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -166,23 +171,47 @@ class Document:
         return Problem(message, where, self.file, self.lines.get(known, 1))
 
 
+LONG = 5_000
+"""Characters of a file that is worth keeping."""
+
+
 def read_yaml(path: Path | str) -> Document:
     """Read a YAML 1.2 file into plain data, keeping line numbers.
+
+    Long files, such as policies and evidence, are kept in the user's cache under the hash of their text once they were
+    read without problems: reading YAML takes a second for a few thousand lines.
 
     Raises
     ------
     InputError
         If the file cannot be read, is not YAML, is empty, or has duplicate keys (all of them listed).
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError([Problem(f"cannot be read: {reason}", file=path)]) from None
+    if len(text) < LONG:
+        return Document(*_compose(text, path), path, text)
+    kept = user_cache_path("vtrial") / f"yaml-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError):  # not yet kept, or not whole
+        data, lines = json.loads(kept.read_text(encoding="utf-8"))
+        return Document(data, {tuple(where): line for where, line in lines}, path, text)
+    data, lines = _compose(text, path)
+    with suppress(OSError):  # a cache that cannot be written is none
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f".{kept.name}.{os.getpid()}")
+        part.write_text(json.dumps([data, [*lines.items()]]), encoding="utf-8")
+        part.replace(kept)
+    return Document(data, lines, path, text)
+
+
+def _compose(text: str, path: Path) -> tuple[Any, dict[Where, int]]:
+    """Plain data of a YAML text, and the line of every key."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         tree = YAML(typ="safe", pure=True).compose(text)
     except YAMLError as error:
@@ -197,7 +226,7 @@ def read_yaml(path: Path | str) -> Document:
     data = _plain(tree, (), lines, problems, path)
     if problems:
         raise InputError(problems)
-    return Document(data, lines, path, text)
+    return data, lines
 
 
 def _plain(node: Any, where: Where, lines: dict[Where, int], problems: list[Problem], file: Path) -> Any:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
-import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from vtrial.library import MODELS
 from vtrial.model.dynamics import Dynamics
@@ -146,7 +143,7 @@ def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
     found, problems = {}, []
     for prefix, file in EVIDENCE.items():
         wanted = {row.split(":", 1)[1] for row in named if row.startswith(f"{prefix}:")}
-        rows = _rows_of(MODELS / "evidence" / file)
+        rows = {str(row["id"]): row for row in read_yaml(MODELS / "evidence" / file).data["rows"]}
         for name in sorted(wanted):
             if name not in rows:
                 problems.append(
@@ -162,18 +159,3 @@ def evidence_rows(model: Model) -> dict[str, dict[str, Any]]:
     if problems:
         raise InputError(problems)
     return found
-
-
-def _rows_of(path: Path) -> dict[str, dict[str, Any]]:
-    """Rows of an evidence file by name; reading YAML takes half a second, so they are kept under the text's hash."""
-    kept = user_cache_path("vtrial") / f"evidence-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.json"
-    try:
-        return json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not yet kept, or not whole
-        rows = {str(row["id"]): row for row in read_yaml(path).data["rows"]}
-    with suppress(OSError):  # a cache that cannot be written is none
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{kept.name}.{os.getpid()}")
-        part.write_text(json.dumps(rows), encoding="utf-8")
-        part.replace(kept)
-    return rows

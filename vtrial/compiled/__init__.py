@@ -28,7 +28,7 @@ def _folder() -> str:
     import numba
 
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         text = path.read_bytes()
         if _BY_NUMBA.search(text):
             digest.update(text)
@@ -60,7 +60,7 @@ class _Compiled:
 def _part(function: Callable, options: dict[str, Any]) -> Any:
     import numba
 
-    from vtrial.parts import Part, PartType
+    from vtrial.compiled.parts import Part, PartType
 
     return PartType(numba.njit(nogil=True, pipeline_class=Part, **options)(function))
 
