@@ -60,7 +60,10 @@ def _legend(facts: Facts, risks: list[Risk]) -> list[str]:
     if any(risk.noisy for risk in risks):
         lines.append("† more than a tenth of the interval's variance is patient noise: take more patients.")
     if any(risk.skewed for risk in risks):
-        lines.append("‡ the top 5% of draws carry more than half of the mean: read the median beside it.")
+        lines.append(
+            "‡ the top 5% of draws carry more than half of the mean: its MCSE tends to be too small, "
+            "read the median beside it."
+        )
     if facts.prior:
         lines.append("Parameters: PRIOR, not calibrated to data.")
     return [*lines, NOTICE]

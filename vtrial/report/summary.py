@@ -124,7 +124,8 @@ def _cautions(facts: Facts) -> list[str]:
         cautions.append(
             f"In {skewed} of the {len(risks)} risks of the main table the top 5% of draws carry more than half of "
             "the mean: whether such a risk is rare or not depends on a few values of the parameters that the "
-            "evidence does not exclude. Read the median beside the mean."
+            "evidence does not exclude. Read the median beside the mean: the MCSE of such a mean tends to be too "
+            "small, and the median too low where a draw has few patients (run it with more to see)."
         )
     if noisy := sum(risk.noisy for risk in risks):
         cautions.append(
