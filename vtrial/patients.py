@@ -156,7 +156,7 @@ def _possible(model: Model, group: Group) -> Group:
     for name in (*model.individual_parameters, "A"):
         wrong = impossible(name, group.own[name])
         if wrong.any():
-            d, i = np.unravel_index(int(np.argmax(wrong)), group.shape)
+            d, i = divmod(int(np.argmax(wrong)), group.shape[1])
             who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {group.patients[i]}"
             problems.append(f"model {model.name} gives '{name}' = {group.own[name][d, i]:g} to a patient: {who}")
     if problems:
