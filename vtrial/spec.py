@@ -178,8 +178,8 @@ LONG = 5_000
 def read_yaml(path: Path | str) -> Document:
     """Read a YAML 1.2 file into plain data, keeping line numbers.
 
-    Long files, such as policies and evidence, are kept in the user's cache under the hash of their text once they were
-    read without problems: reading YAML takes a second for a few thousand lines.
+    Long files, such as policies and evidence, are kept in the user's cache once they were read without problems, under
+    the hash of their text and of this module: reading YAML takes a second for a few thousand lines.
 
     Raises
     ------
@@ -194,7 +194,8 @@ def read_yaml(path: Path | str) -> Document:
         raise InputError([Problem(f"cannot be read: {reason}", file=path)]) from None
     if len(text) < LONG:
         return Document(*_compose(text, path), path, text)
-    kept = user_cache_path("vtrial") / f"yaml-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    digest = hashlib.sha256(Path(__file__).read_bytes() + text.encode()).hexdigest()
+    kept = user_cache_path("vtrial") / f"yaml-{digest[:32]}.json"
     with suppress(OSError, ValueError):  # not yet kept, or not whole
         data, lines = json.loads(kept.read_text(encoding="utf-8"))
         return Document(data, {tuple(where): line for where, line in lines}, path, text)

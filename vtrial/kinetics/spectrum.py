@@ -263,7 +263,7 @@ def lay_steps(desk, at, table, clocks, clock, hard):
     for rest in range(clocks.first_rest[clock], clocks.first_rest[clock + 1]):
         last = load(desk, at.last + clocks.whose[rest] - first_set)
         hard = select(last <= clocks.left[rest], hard, 1.0)
-        if clocks.parts[rest] > 0:
+        if clocks.parts[rest] > 1:  # the end of a single one is the state at the next stop
             _lay_step(desk, at, step, (clocks.left[rest] - last) * (1.0 / clocks.parts[rest]))
         else:
             store(desk, at.steps + step * size + size - 1, clocks.left[rest] - last)
