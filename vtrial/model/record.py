@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.special import expit, logit
 
 from vtrial.model.prior import Prior, Values
 
@@ -187,7 +186,9 @@ def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[st
     if name not in z:
         return value
     eta = omega[name] * z[name]
-    return expit(logit(value) + eta) if name in on_logit else value * np.exp(eta)
+    if name in on_logit:
+        return value / (value + (1.0 - value) * np.exp(-eta))  # expit(logit(value) + eta), on PyTensor too
+    return value * np.exp(eta)
 
 
 def typical_patient(model: Model, theta: Values) -> dict[str, Any]:

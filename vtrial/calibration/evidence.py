@@ -1,0 +1,242 @@
+"""The evidence a model is calibrated on, as a file of `models/calibration/` holds it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
+
+from vtrial.library import MODELS
+from vtrial.model import Model
+from vtrial.population import Stratum
+from vtrial.spec import Amount, Duration, InputError, Quantity, Spec, nearest, parse, read_yaml
+
+type Positive = Annotated[float, Field(gt=0)]
+type Share = Annotated[float, Field(ge=0, le=1)]
+type BetaShape = tuple[Positive, Positive]
+"""a and b of a beta prior."""
+
+
+class Volunteer(Spec):
+    """Whom a kinetic study is about: the mean of its people."""
+
+    AGE: Annotated[float, Quantity("year", above=0)]
+    SEX: Share
+    """Share of women."""
+    HT: Annotated[float, Quantity("cm", above=0)]
+    WT: Annotated[float, Quantity("kg", above=0)]
+
+
+class Statistic(Spec):
+    """A number that a kinetic study printed, with its error."""
+
+    study: str
+    rows: list[str] = Field(min_length=1)
+    """Rows of the evidence, e.g. `pk:1.01`."""
+    of: str
+    """Which statistic (`vtrial.calibration.statistics`), e.g. `CL/F`, or the name of a population parameter."""
+    drug: str | None = None
+    value: Positive
+    """In the unit of the statistic or the parameter."""
+    n: int | None = Field(default=None, ge=1)
+    """Subjects: with `cv` the standard error."""
+    cv: Positive | None = None
+    """Coefficient of variation between subjects."""
+    ci: tuple[Positive, Positive] | None = None
+    """95% confidence interval."""
+    volunteer: str = "healthy"
+    crcl: Annotated[float, Quantity("mL/min", low=0)] | None = None
+    """Mean creatinine clearance; not printed if left out: then it is uncertain about the normal one."""
+    amt: Amount | None = None
+    """Dose, where the statistic depends on it."""
+    assumed: str = ""
+    """What of this entry is a judgement and not printed."""
+    grade: Literal["A", "A2", "D"] = "A"
+
+    @model_validator(mode="after")
+    def _error(self):
+        if (self.ci is None) == (self.n is None or self.cv is None):
+            raise ValueError("give either ci, or n and cv")
+        return self
+
+    @property
+    def se(self) -> float:
+        """Standard error of the logarithm."""
+        if self.ci is not None:
+            return float(np.log(self.ci[1] / self.ci[0])) / (2 * 1.959964)
+        assert self.cv is not None
+        assert self.n is not None
+        return self.cv / self.n**0.5
+
+
+class Doses(Spec):
+    """A course of equal doses, or doses that rise to the named one."""
+
+    interval: Duration
+    steps: dict[Annotated[float, Field(ge=0)], Share] | None = None
+    """Day on which a step begins, and its share of the named dose."""
+
+
+class Beside(Spec):
+    """Another drug that an unknown share of all arms took for long: tolerant to it."""
+
+    drug: str
+    amt: Amount
+    share: BetaShape
+
+
+class Count(Spec):
+    """One arm: how many had the event."""
+
+    rows: list[str] = Field(min_length=1)
+    amt: Annotated[float, Quantity("mg", low=0)]
+    doses: Doses | None = None
+    """Where they differ from those of the trial."""
+    cohort: str | None = None
+    """Where it differs from that of the trial."""
+    events: int = Field(ge=0)
+    n: int = Field(ge=1)
+
+
+class Relative(Spec):
+    """One comparison with placebo, of which only the risk ratio was printed."""
+
+    rows: list[str] = Field(min_length=1)
+    amt: Amount
+    ratio: Positive
+    ci: tuple[Positive, Positive]
+
+
+class Trial(Spec):
+    """Adverse events of a trial: P = b + (1 - b) rho P(level reached), b the background, rho the share recorded."""
+
+    target: str
+    study: str
+    meaning: str
+    """Who was observed, and what the event means on the levels."""
+    cohort: str
+    drug: str
+    level: int = Field(ge=1)
+    doses: Doses
+    background: BetaShape = (1.0, 9.0)
+    recorded: Literal["common"] | BetaShape = "common"
+    """Share of those at the level who are recorded: that of spontaneous reports, or one of its own."""
+    beside: Beside | None = None
+    arms: list[Count] = []
+    ratios: list[Relative] = []
+
+
+class Overdose(Spec):
+    """Coma among people who took one large dose."""
+
+    target: str
+    study: str
+    meaning: str
+    rows: list[str] = Field(min_length=1)
+    cohort: str
+    drug: str
+    amt: Amount
+    """Median."""
+    sdlog: Positive
+    """SD of the logarithm of the dose."""
+    seen: Literal["admitted", "presenting"]
+    """Whether they are counted because they were ill (at level 1 at least), or because they took it."""
+    others: Share
+    """Share who took another depressant too."""
+    events: int = Field(ge=0)
+    n: int = Field(ge=1)
+
+
+class Case(Spec):
+    """A patient in coma at one concentration and awake at a lower one: selected, so only the way down counts."""
+
+    target: str
+    study: str
+    meaning: str
+    rows: list[str] = Field(min_length=1)
+    drug: str
+    AGE: Annotated[float, Quantity("year", above=0)]
+    GFR: Annotated[float, Quantity("mL/min", low=0)]
+    tolerant: bool = False
+    """Whether the drug had been taken for long."""
+    fall: Annotated[float, Quantity("1/h", low=0)]
+    """Rate at which the plasma concentration fell before the patient woke."""
+    hours: Duration
+    """How long it had fallen so."""
+    coma: Annotated[float, Quantity("mg/L", above=0)]
+    asleep: Annotated[float, Quantity("mg/L", above=0)]
+    """Lowest concentration at which the patient was not awake (level 2)."""
+    awake: Annotated[float, Quantity("mg/L", above=0)]
+    """Concentration at which the patient was awake."""
+
+
+class LeftOut(Spec):
+    """Rows that enter no likelihood."""
+
+    rows: list[str] = Field(min_length=1)
+    why: str
+
+
+class Evidence(Spec):
+    """All that a model is calibrated on."""
+
+    model: str
+    volunteers: dict[str, Volunteer]
+    cohorts: list[Stratum]
+    kinetics: list[Statistic]
+    trials: list[Trial]
+    overdoses: list[Overdose]
+    cases: list[Case]
+    left_out: list[LeftOut]
+    _sha256: str = PrivateAttr("")
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self._sha256
+
+
+def load_evidence(model: Model) -> Evidence:
+    """Read the evidence on which a model is calibrated.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    InputError
+        With every problem of the file: unknown keys, drugs, cohorts or volunteers, bare numbers.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> evidence = load_evidence(load_model("baclofen_pregabalin"))
+    >>> evidence.trials[0].target, evidence.trials[0].arms[-1].events
+    ('C1', 59)
+    """
+    path = Path(MODELS / "calibration" / f"{model.name}.yaml")
+    if not path.exists():
+        raise InputError([f"model {model.name} has no evidence to be calibrated on ({path.name} is missing)"])
+    document = read_yaml(path)
+    evidence = parse(Evidence, document)
+    evidence._sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    drugs, cohorts = [drug.name for drug in model.drugs], [cohort.name for cohort in evidence.cohorts]
+    problems = []
+    for part, known in (("drug", drugs), ("cohort", cohorts), ("volunteer", [*evidence.volunteers])):
+        for key in ("kinetics", "trials", "overdoses", "cases"):
+            for place, entry in enumerate(getattr(evidence, key)):
+                given = getattr(entry, part, None)
+                if given is not None and given not in known:
+                    message = f"unknown {part} '{given}'; {nearest(given, known)}"
+                    problems.append(document.problem((key, place, part), message))
+    if problems:
+        raise InputError(problems)
+    return evidence

@@ -1,0 +1,141 @@
+"""Sampling the joint model, and the posterior file that every run uses."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vtrial.calibration.evidence import load_evidence
+from vtrial.calibration.joint import Joint
+from vtrial.model import Model
+from vtrial.model.posterior import belongings, posterior_path
+
+CHAINS, WARM_UP, DRAWS = 4, 1000, 1000
+KEPT = 1000
+"""Draws in the file, evenly spaced in each chain."""
+_PACKAGES = ("vtrial", "pymc", "pytensor", "nutpie", "arviz", "numba", "numpy")
+
+
+def sample(joint: Joint, *, seed: int, chains: int = CHAINS, warm_up: int = WARM_UP, draws: int = DRAWS) -> xr.DataTree:
+    """Sample the posterior with nutpie's NUTS.
+
+    Parameters
+    ----------
+    joint : Joint
+    seed : int
+    chains, warm_up, draws : int
+        Draws are those kept in each chain.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior`` and ``sample_stats``, dims (chain, draw).
+    """
+    import nutpie
+
+    compiled = nutpie.compile_pymc_model(joint.pymc(), backend="numba")
+    traced = nutpie.sample(
+        compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=0.9, progress_bar=False
+    )
+    return xr.DataTree.from_dict({name: traced[name].to_dataset() for name in ("posterior", "sample_stats")})
+
+
+def diagnose(traced: xr.DataTree, names: list[str]) -> xr.Dataset:
+    """R-hat, bulk and tail ESS of named variables, and the number of divergences.
+
+    Parameters
+    ----------
+    traced : xarray.DataTree
+        From `sample`.
+    names : list of str
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Diagnostics``: rhat, ess_bulk and ess_tail by parameter; attribute ``divergences``.
+    """
+    import arviz_stats
+
+    chains = traced["posterior"].to_dataset()[names]
+    found = {
+        "rhat": arviz_stats.rhat(chains),
+        "ess_bulk": arviz_stats.ess(chains, method="bulk"),
+        "ess_tail": arviz_stats.ess(chains, method="tail"),
+    }
+    values = {what: ("parameter", [float(table[name]) for name in names]) for what, table in found.items()}
+    divergences = int(traced["sample_stats"]["diverging"].sum())
+    return xr.Dataset(values, {"parameter": names}, {"divergences": divergences})
+
+
+def calibrate(
+    model: Model,
+    *,
+    seed: int = 20260701,
+    chains: int = CHAINS,
+    warm_up: int = WARM_UP,
+    draws: int = DRAWS,
+    tell: Callable[[str], None] = lambda text: None,
+) -> xr.DataTree:
+    """Calibrate a model on its evidence.
+
+    Parameters
+    ----------
+    model : Model
+    seed : int
+    chains, warm_up, draws : int
+        As for `sample`.
+    tell : callable
+        Called with a line at each stage.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``Posterior``: group ``posterior`` with `KEPT` draws of every free parameter, nuisance and expected
+        probability; ``diagnostics``; attributes say which model and evidence it belongs to.
+
+    Raises
+    ------
+    InputError
+        If the model has no evidence, or its file has problems.
+    """
+    evidence = load_evidence(model)
+    joint, start = Joint(model, evidence), time.perf_counter()
+    tell("writing the joint model and compiling it (minutes)")
+    traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws)
+    tell(f"sampled in {time.perf_counter() - start:.0f} s")
+    posterior = traced["posterior"].to_dataset()
+    scalars = [str(name) for name, values in posterior.data_vars.items() if values.ndim == 2]
+    free = [p.name for p in model.params if p.name in posterior]
+    diagnostics = diagnose(traced, [*free, *(name for name in scalars if name not in free and ": " not in name)])
+    spaced = np.linspace(0, draws - 1, min(draws, KEPT // chains)).round().astype(int)
+    thin = posterior.isel(draw=spaced).assign_coords(draw=np.arange(len(spaced)))
+    attributes: dict[str, Any] = belongings(model) | {
+        "model": model.name,
+        "seed": seed,
+        "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": 0.9}),
+        "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}),
+    }
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), "/posterior": thin, "/diagnostics": diagnostics})
+
+
+def save_posterior(found: xr.DataTree, model: Model, path: Path | None = None) -> Path:
+    """Write a posterior where runs look for it, whole or not at all."""
+    path = path or posterior_path(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    names = [str(name) for name in found["posterior"].data_vars]
+    encoding = {"/posterior": {name: {"zlib": True, "complevel": 4, "dtype": "float32"} for name in names}}
+    try:
+        found.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
