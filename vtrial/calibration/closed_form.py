@@ -8,12 +8,14 @@ against the exact stepper that simulates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
 from numpy.typing import NDArray
+from pytensor.gradient import disconnected_grad
 
 from vtrial.model import Drug
 from vtrial.model.prior import greater
@@ -91,30 +93,50 @@ class Course:
     phase : array, shape (moment,)
         Hours since the latest dose; later than any lag.
     doses : array, shape (moment,)
-        Doses until then; infinite for the steady state.
+        Doses until then.
+    begun : array, shape (moment,)
+        1 if the first of them was the first of all; 0 in the steady state, whatever `doses` says.
     scale : array, shape (moment,)
         Dose at that time, relative to the one that is named.
     interval : float or array
         Hours between doses.
     """
 
-    time: Array
-    phase: Array
-    doses: Array
-    scale: Array
+    time: Any
+    phase: Any
+    doses: Any
+    begun: Any
+    scale: Any
     interval: Any
 
     def concentration(self, drug: Drug, par: Mapping[str, Any], *, effect: bool = True) -> Any:
         """Concentration per mg, shape (n, moment), for parameters of shape (n, 1) or numbers."""
         since = greater(self.phase - par[f"{drug.name}.tlag"], 0.0)
-        steady = np.isinf(self.doses)
-        count = np.where(steady, 1.0, self.doses)
         total = 0.0
         for rate, weight in modes(drug, par, effect=effect):
             left = 1.0 - np.exp(-rate * self.interval)
-            given = 1.0 - ~steady * np.exp(-rate * (self.interval * count))
+            given = 1.0 - self.begun * np.exp(-rate * (self.interval * self.doses))
             total = total + weight * np.exp(-rate * since) * (given / left)
         return self.scale * total
+
+    def at(self, which: Any) -> Course:
+        """One moment for each patient: `which` is its position, shape (course, node)."""
+        row = np.arange(self.time.shape[0])[:, None]
+
+        def one(values: Array) -> Any:
+            return pt.constant(values[:, 0, :])[row, which][..., None]
+
+        return Course(*map(one, (self.time, self.phase, self.doses, self.begun, self.scale)), self.interval)
+
+
+def highest(course: Course, value: Callable[[Course], Any]) -> Any:
+    """Highest value among the moments of courses side by side, shape (course, node).
+
+    The moment is looked for first, and the value taken there: its gradient is that of the maximum (the moment's own
+    contributes nothing), for a fraction of the work, and does not hang on the rounding of what equals the maximum.
+    """
+    which = pt.argmax(disconnected_grad(value(course)), axis=-1)
+    return value(course.at(which))[..., 0]
 
 
 PHASES = (0.75, 1.25, 2.0, 3.0, 4.5, 6.5)
@@ -131,7 +153,7 @@ def once() -> Course:
     """A single dose, looked at for two days."""
     time = np.geomspace(0.5, 48.0, 20)
     one = np.ones(len(time))
-    return Course(time, time, one, one, FAR)
+    return Course(time, time, one, one, one, FAR)
 
 
 def repeated(interval: float) -> Course:
@@ -139,7 +161,8 @@ def repeated(interval: float) -> Course:
     phases = np.array([p for p in PHASES if p <= interval])
     doses = np.repeat(np.array(CYCLES, float), len(phases))
     phase = np.tile(phases, len(CYCLES))
-    return Course((doses - 1.0) * interval + phase, phase, doses, np.ones(len(phase)), interval)
+    one = np.ones(len(phase))
+    return Course((doses - 1.0) * interval + phase, phase, doses, one, one, interval)
 
 
 def titrated(interval: float, steps: Mapping[float, float]) -> Course:
@@ -148,7 +171,8 @@ def titrated(interval: float, steps: Mapping[float, float]) -> Course:
     start = np.repeat(24.0 * (np.array([*steps]) + 1.0), len(phases))
     phase = np.tile(phases, len(steps))
     scale = np.repeat(np.array([*steps.values()], float), len(phases))
-    return Course(start + phase, phase, np.full(len(phase), np.inf), scale, interval)
+    one = np.ones(len(phase))
+    return Course(start + phase, phase, one, 0.0 * one, scale, interval)
 
 
 def side_by_side(courses: Sequence[Course]) -> Course:
@@ -160,4 +184,4 @@ def side_by_side(courses: Sequence[Course]) -> Course:
         return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])[:, None, :]
 
     interval = np.array([course.interval for course in courses])[:, None, None]
-    return Course(*map(filled, ("time", "phase", "doses", "scale")), interval)
+    return Course(*map(filled, ("time", "phase", "doses", "begun", "scale")), interval)

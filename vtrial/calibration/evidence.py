@@ -171,6 +171,9 @@ class Case(Spec):
     """Lowest concentration at which the patient was not awake (level 2)."""
     awake: Annotated[float, Quantity("mg/L", above=0)]
     """Concentration at which the patient was awake."""
+    error: Positive
+    """SD of the log of these: assay, time of sampling, and judgement of who is awake."""
+    assumed: str
 
 
 class LeftOut(Spec):

@@ -6,33 +6,36 @@ Where a study prints no creatinine clearance, its mean is log-normal about the n
 
 Events: P(event) = b + (1 - b) rho P(level), with the background b of each study, and rho the share recorded. P(level)
 is the mean over the patients of a cohort of Phi((log max A U / Tol + tau_s xi_s - log r_k) / s): the drive and the
-thresholds that simulate. tau_s xi_s is what differs between studies; at level 1 the spread s holds, beside the
-sensitivity, that patients differ in what they report as somnolence: s^2 = omega_S^2 + omega_report^2.
+thresholds that simulate. tau_s xi_s is what differs between studies; s holds, beside the sensitivity, that patients
+differ in what they report as somnolence: s^2 = omega_S^2 + omega_report^2 in trials, s = omega_S in overdoses.
+`vtrial.calibration.sensitivity` holds the alternatives to this Phi.
 
 Overdoses: those admitted are counted because they were ill, so the probability of coma is over that of level 1. Cases
-in coma are selected: only how far the concentration fell until they woke counts, given the coma.
+in coma are selected: only how far the concentration fell until they woke counts, given the coma. Whoever was in coma
+at one concentration wakes (below level 2) at r_2 of what coma needs, in the effect site, which lags behind the plasma.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from vtrial.calibration.closed_form import Course, once, repeated, side_by_side, titrated
+from vtrial.calibration.closed_form import Course, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
-from vtrial.calibration.evidence import Case, Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer
+from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer
+from vtrial.calibration.sensitivity import SENSITIVITIES, Reach
 from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People
+from vtrial.compiled import plain
 from vtrial.model import Model
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
-from vtrial.compiled import plain
 from vtrial.population.renal import derive
 
 type Theta = Mapping[str, Any]
@@ -43,10 +46,27 @@ BETWEEN_TRIALS = 0.3
 """The same for the drive in trials, on whose patients and co-medication little is printed."""
 UNPRINTED_CRCL = 0.12
 """SD of the log mean creatinine clearance of a study that prints none."""
+REPORTING = 0.7
+"""Scale of the half-normal prior of omega_report."""
 RECORDED = (4.0, 4.0)
 """Beta prior of the share of patients at level 1 whose somnolence is recorded (sedation.yaml)."""
 OTHERS = 0.7
 """Scale of the half-normal prior of the log factor on the drive by another depressant taken with an overdose."""
+
+
+class Situation(NamedTuple):
+    """A cohort under doses that may be scaled: drugs by name, with their course and mg relative to each other."""
+
+    cohort: str
+    doses: tuple[tuple[str, Doses | None, float], ...]
+    """No doses means once."""
+
+
+class Peaks(NamedTuple):
+    """Log peaks of A U / Tol, shape (situation, node): per mg of one drug, or of drugs together."""
+
+    alone: Callable[[Sequence[Situation]], Any]
+    together: Callable[[Sequence[Situation]], Any]
 
 
 @dataclass(frozen=True)
@@ -59,11 +79,14 @@ class Joint:
     evidence : Evidence
     nodes : int
         Patients of each cohort.
+    sensitivity : str
+        How sensitivity is distributed, one of `vtrial.calibration.sensitivity.SENSITIVITIES`.
     """
 
     model: Model
     evidence: Evidence
     nodes: int = NODES
+    sensitivity: str = "log-normal"
 
     @cached_property
     def cohorts(self) -> dict[str, Cohort]:
@@ -76,26 +99,29 @@ class Joint:
         Returns
         -------
         pymc.Model
-            Free variables named as the parameters of the model, nuisances beside them; one observed variable for
-            each part of the evidence, and ``p: <study>`` for expected probabilities.
+            Free variables named as the parameters of the model, nuisances beside them. What is observed:
+            ``kinetics`` (statistic), ``events`` (arm), ``ratios`` (comparison), ``overdoses`` (series) and ``cases``
+            (case), each with what is expected of it as ``expected <name>``.
         """
-        with pm.Model() as built:
+        evidence = self.evidence
+        coords = {
+            "statistic": np.arange(len(evidence.kinetics)),
+            "trial": [t.study for t in evidence.trials],
+            "arm": np.arange(sum(len(t.arms) for t in evidence.trials)),
+            "comparison": np.arange(sum(len(t.ratios) for t in evidence.trials)),
+            "series": [o.study for o in evidence.overdoses],
+            "case": [c.study for c in evidence.cases],
+        }
+        with pm.Model(coords=coords) as built:
             theta = {p.name: _variable(p.name, p.prior) for p in self.model.params}
             pm.Potential("constraint", pt.switch(self.model.constraint(theta), 0.0, -np.inf))
+            reach = SENSITIVITIES[self.sensitivity](theta["omega_S"])
+            tau = pm.HalfNormal("tau_trial", BETWEEN_TRIALS)
             self._kinetics(theta)
-            nuisance = {
-                "omega_report": pm.HalfNormal("omega_report", 0.7),
-                "tau_trial": pm.HalfNormal("tau_trial", BETWEEN_TRIALS),
-                "recorded": pm.Beta("recorded", *RECORDED),
-                "others": pm.HalfNormal("others", OTHERS),
-            }
             peaks = self._peaks(theta)
-            for trial in self.evidence.trials:
-                self._trial(theta, nuisance, peaks, trial)
-            for overdose in self.evidence.overdoses:
-                self._overdose(theta, nuisance, peaks, overdose)
-            for case in self.evidence.cases:
-                self._case(theta, case)
+            self._trials(theta, peaks, reach, tau)
+            self._overdoses(theta, peaks, reach, tau)
+            self._cases(theta, reach)
         return built
 
     # ------------------------------------------------------------------------------------------ kinetics
@@ -111,12 +137,14 @@ class Joint:
                 found = STATISTICS[of].of(drug, _some(everybody, mine))
             else:
                 found = theta[of]
-            expected.append(pt.log(found) * np.ones(len(mine)))
+            expected.append(found * np.ones(len(mine)))
             order += mine.tolist()
-        log_expected = pm.Deterministic("log statistics", pt.concatenate(expected)[np.argsort(order)])
+        of_entries = pt.concatenate(expected)[np.argsort(order)]
+        found = pm.Deterministic("expected kinetics", of_entries, dims="statistic")
         se = np.array([s.se for s in entries])
         observed = np.log([s.value for s in entries])
-        pm.StudentT("kinetics", nu=4, mu=log_expected, sigma=(se**2 + tau**2) ** 0.5, observed=observed)
+        spread = (se**2 + tau**2) ** 0.5
+        pm.StudentT("kinetics", nu=4, mu=pt.log(found), sigma=spread, observed=observed, dims="statistic")
 
     def _volunteers(self, theta: Theta) -> People:
         """Typical people of all entries, shape (entry,)."""
@@ -128,140 +156,202 @@ class Joint:
         crcl = pt.switch(np.isnan(printed), unprinted[place], np.nan_to_num(printed))
         who = [self.evidence.volunteers[s.volunteer] for s in entries]
 
-        def at(crcl: Any) -> Par:
-            return individual(self.model, theta, _covariates(who, crcl), {})
-
         one = np.ones(len(entries))
-        amt = np.array([s.amt or 1.0 for s in entries])
-        return People(at(crcl), at(0.0 * one), at(NORMAL_CRCL * one), crcl, amt)
+        every = individual(self.model, theta, _covariates(who, pt.stack([crcl, 0.0 * one, NORMAL_CRCL * one])), {})
+        own, anuric, normal = ({name: _at(value, k) for name, value in every.items()} for k in range(3))
+        return People(own, anuric, normal, crcl, np.array([s.amt or 1.0 for s in entries]))
 
     # -------------------------------------------------------------------------------------------- events
 
-    def _peaks(self, theta: Theta) -> dict[tuple[str, str, str], Any]:
-        """Log of the largest A U / Tol per mg of one drug, shape (node,), by drug, cohort and doses."""
-        found = {}
-        for drug in self.model.drugs:
-            wanted = {key[1:]: course for key, course in self._courses().items() if key[0] == drug.name}
-            if wanted:
-                people = [self.cohorts[cohort] for cohort, _ in wanted]
-                peaks = self._log_peak(theta, people, {drug.name: (side_by_side([*wanted.values()]), 1.0)})
-                found |= {(drug.name, *key): peaks[row] for row, key in enumerate(wanted)}
-        return found
+    def _log_peaks(self, theta: Theta, par: Par, situations: Sequence[Situation]) -> Any:
+        """Log of the largest A U / Tol, shape (situation, node); `par` has shape (cohort, node, 1).
 
-    def _courses(self) -> dict[tuple[str, str, str], Course]:
-        """Courses of single drugs that the evidence asks for, by drug, cohort and doses."""
-        found = {}
-        for trial in self.evidence.trials:
-            for arm in [*trial.arms, *trial.ratios]:
-                cohort, doses = _of_arm(trial, arm)
-                found[trial.drug, cohort, repr(doses)] = _course(doses)
-        for overdose in self.evidence.overdoses:
-            found[overdose.drug, overdose.cohort, "once"] = once()
-        return found
+        All drugs of a situation are taken together.
+        """
+        who = np.array([[*self.cohorts].index(s.cohort) for s in situations])
+        theirs = {name: value[who] if getattr(value, "ndim", 0) else value for name, value in par.items()}
+        mg = [np.array([s.doses[k][2] for s in situations])[:, None, None] for k in range(len(situations[0].doses))]
+        drugs = [next(drug for drug in self.model.drugs if drug.name == name) for name, *_ in situations[0].doses]
 
-    def _log_peak(
-        self, theta: Theta, cohorts: Sequence[Cohort], doses: Mapping[str, tuple[Course, Any]]
-    ) -> Any:
-        """Log of the largest A U / Tol, shape (cohort, node): drugs by name, with a course for each cohort and mg."""
-        names, etas = [*cohorts[0].people], [*cohorts[0].z]
-        people = {name: np.stack([c.people[name] for c in cohorts])[..., None] for name in names}
-        z = {name: np.stack([c.z[name] for c in cohorts])[..., None] for name in etas}
-        par = individual(self.model, theta, people, z)
-        total, product, course = 0.0, 0.0, None
-        for drug in self.model.drugs:
-            if drug.name in doses:
-                course, amt = doses[drug.name]
-                u = amt * course.concentration(drug, par) / par[f"{drug.name}.C50"]
+        def log_drive(course: Course) -> Any:
+            total, product = 0.0, 0.0
+            for place, drug in enumerate(drugs):
+                long_since = 1.0 if place == 0 else theta["tolerance_fold"]  # what is taken beside is taken for long
+                u = mg[place] * course.concentration(drug, theirs) / (theirs[f"{drug.name}.C50"] * long_since)
                 total, product = plain(accumulate)(total, product, u)
-        assert course is not None
-        left = pt.exp2(-course.time / (24.0 * theta["tolerance_t_half"]))
-        drive = plain(greco)(total, product, theta["alpha"]) / plain(tolerance)(left, theta["tolerance_fold"])
-        return pt.log((par["A"] * drive).max(axis=-1))
+            left = pt.exp2(-course.time / (24.0 * theta["tolerance_t_half"]))
+            drive = plain(greco)(total, product, theta["alpha"]) / plain(tolerance)(left, theta["tolerance_fold"])
+            return pt.log(theirs["A"] * drive)
 
-    def _reached(self, theta: Theta, log_peak: Any, level: int, extra: Any = 0.0) -> Any:
-        """Probability of each patient to reach a level, sensitivity integrated out; `extra` spread beside it."""
-        spread = (theta["omega_S"] ** 2 + extra**2) ** 0.5
-        log_r = pt.log(theta[f"r_{level}"]) if level < len(self.model.levels) - 1 else 0.0
-        return _normal_probability((log_peak - log_r) / spread)
+        return highest(side_by_side([_course(s.doses[0][1]) for s in situations]), log_drive)
 
-    def _trial(self, theta: Theta, nuisance: Theta, peaks: Mapping[tuple[str, str, str], Any], trial: Trial) -> None:
-        name = trial.study
-        b = pm.Beta(f"background: {name}", *trial.background)
-        own = trial.recorded != "common"
-        rho = pm.Beta(f"recorded: {name}", *trial.recorded) if own else nuisance["recorded"]
-        shift = nuisance["tau_trial"] * pm.Normal(f"xi: {name}")
+    def _patients(self, theta: Theta) -> Par:
+        """Parameters of the patients of all cohorts, shape (cohort, node, 1)."""
+        cohorts = [*self.cohorts.values()]
+        people = {name: np.stack([c.people[name] for c in cohorts])[..., None] for name in cohorts[0].people}
+        z = {name: np.stack([c.z[name] for c in cohorts])[..., None] for name in cohorts[0].z}
+        return individual(self.model, theta, people, z)
 
-        def level(log_peak: Any) -> Any:
-            return self._reached(theta, log_peak + shift, trial.level, nuisance["omega_report"]).mean(axis=-1)
+    def _peaks(self, theta: Theta) -> Peaks:
+        """Log peaks per mg of all that is asked for of one drug, looked at once however often it is asked for."""
+        trials = [_situation(trial, arm) for trial in self.evidence.trials for arm in [*trial.arms, *trial.ratios]]
+        wanted = [*trials, *(_overdose(o) for o in self.evidence.overdoses)]
+        par, rows, places = self._patients(theta), [], dict[str, int]()
+        for drug in self.model.drugs:
+            mine = {repr(s): s for s in wanted if s.doses[0][0] == drug.name}
+            if mine:
+                places |= {key: len(places) + k for k, key in enumerate(mine)}
+                rows.append(self._log_peaks(theta, par, [*mine.values()]))
+        log_peaks = pt.concatenate(rows)
+        return Peaks(
+            alone=lambda situations: log_peaks[np.array([places[repr(s)] for s in situations])],
+            together=lambda situations: self._log_peaks(theta, par, situations),
+        )
 
-        def expected(arm: Count | Relative) -> Any:
-            if arm.amt == 0:
-                return b
-            cohort, doses = _of_arm(trial, arm)
-            p = level(peaks[trial.drug, cohort, repr(doses)] + np.log(arm.amt))
-            if trial.beside is not None:
-                course = side_by_side([_course(doses)])
-                other = trial.beside.amt / theta["tolerance_fold"]
-                both = {trial.drug: (course, arm.amt), trial.beside.drug: (course, other)}
-                share = pm.Beta(f"beside: {name}", *trial.beside.share)
-                p = p + share * (level(self._log_peak(theta, [self.cohorts[cohort]], both)[0]) - p)
-            return b + (1.0 - b) * rho * p
+    def _trials(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
+        trials = self.evidence.trials
+        nuisance = _Nuisances.of(trials, tau)
+        for kind, dim in (("events", "arm"), ("ratios", "comparison")):
+            place = np.array([i for i, t in enumerate(trials) for _ in (t.arms if dim == "arm" else t.ratios)])
+            arms = [arm for t in trials for arm in (t.arms if dim == "arm" else t.ratios)]
+            p = self._recorded(theta, peaks, reach, nuisance, place, arms)
+            if dim == "arm":
+                p = pm.Deterministic(f"expected {kind}", p, dims=dim)
+                pm.Binomial(kind, n=[a.n for a in arms], p=p, observed=[a.events for a in arms], dims=dim)
+            else:
+                ratio = pm.Deterministic(f"expected {kind}", p / nuisance.background[place], dims=dim)
+                se = np.array([np.log(a.ci[1] / a.ci[0]) / (2 * 1.959964) for a in arms])
+                pm.Normal(kind, mu=pt.log(ratio), sigma=se, observed=np.log([a.ratio for a in arms]), dims=dim)
 
-        if trial.arms:
-            p = pm.Deterministic(f"p: {name}", pt.stack([expected(arm) for arm in trial.arms]))
-            counts = np.array([(arm.n, arm.events) for arm in trial.arms])
-            pm.Binomial(name, n=counts[:, 0], p=p, observed=counts[:, 1])
-        if trial.ratios:
-            p = pm.Deterministic(f"p: {name}", pt.stack([expected(arm) for arm in trial.ratios]) / b)
-            se = np.array([np.log(arm.ci[1] / arm.ci[0]) / (2 * 1.959964) for arm in trial.ratios])
-            pm.Normal(name, mu=pt.log(p), sigma=se, observed=np.log([arm.ratio for arm in trial.ratios]))
+    def _recorded(
+        self, theta: Theta, peaks: Peaks, reach: Reach, nuisance: _Nuisances, place: Any, arms: Sequence[Any]
+    ) -> Any:
+        """Probability of a recorded event in each arm; `place` is that of its trial."""
+        trials = [self.evidence.trials[i] for i in place]
+        amt = np.array([arm.amt for arm in arms])
+        log_amt = np.log(np.where(amt > 0, amt, 1.0))[:, None]
+        alone = [_situation(trial, arm) for trial, arm in zip(trials, arms, strict=True)]
+        shift = nuisance.shift[place][:, None] - _log_threshold(theta, [trial.level for trial in trials])[:, None]
 
-    def _overdose(
-        self, theta: Theta, nuisance: Theta, peaks: Mapping[tuple[str, str, str], Any], overdose: Overdose
-    ) -> None:
-        cohort, coma = self.cohorts[overdose.cohort], len(self.model.levels) - 1
-        log_amt = np.log(overdose.amt) + overdose.sdlog * cohort.dose
-        shift = nuisance["tau_trial"] * pm.Normal(f"xi: {overdose.study}")
-        peak = peaks[overdose.drug, overdose.cohort, "once"] + log_amt + shift
+        def share(log_peak: Any, which: Any = slice(None)) -> Any:
+            return reach(log_peak + shift[which], nuisance.omega_report).mean(axis=-1)
+
+        p = share(peaks.alone(alone) + log_amt)
+        beside = [k for k, trial in enumerate(trials) if trial.beside is not None and amt[k] > 0]
+        if beside:
+            both = peaks.together([_with_beside(trials[k], alone[k], amt[k]) for k in beside])
+            taking = nuisance.taking[place[beside]]
+            p = pt.set_subtensor(p[beside], (1.0 - taking) * p[beside] + taking * share(both, beside))
+        b = nuisance.background[place]
+        return b + (1.0 - b) * nuisance.recorded[place] * np.where(amt > 0, 1.0, 0.0) * p
+
+    def _overdoses(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
+        series = self.evidence.overdoses
+        log_amt = np.stack([np.log(o.amt) + o.sdlog * self.cohorts[o.cohort].dose for o in series])
+        shift = tau * pm.Normal("xi_series", dims="series")
+        peak = peaks.alone([_overdose(o) for o in series]) + log_amt + shift[:, None]
+        others, beside = pm.HalfNormal("others", OTHERS), np.array([o.others for o in series])
 
         def share(level: int) -> Any:
-            alone, beside = (self._reached(theta, peak + more, level).mean() for more in (0.0, nuisance["others"]))
-            return (1.0 - overdose.others) * alone + overdose.others * beside
+            over = peak - _log_threshold(theta, [level] * len(series))[:, None]
+            return (1.0 - beside) * reach(over).mean(axis=-1) + beside * reach(over + others).mean(axis=-1)
 
-        p = share(coma) / (share(1) if overdose.seen == "admitted" else 1.0)
-        p = pm.Deterministic(f"p: {overdose.study}", p)
-        pm.Binomial(overdose.study, n=overdose.n, p=p, observed=overdose.events)
+        admitted = np.array([o.seen == "admitted" for o in series])
+        p = share(len(self.model.levels) - 1) / pt.switch(admitted, share(1), 1.0)
+        p = pm.Deterministic("expected overdoses", p, dims="series")
+        n, events = [o.n for o in series], [o.events for o in series]
+        pm.Binomial("overdoses", n=n, p=p, observed=events, dims="series")
 
-    def _case(self, theta: Theta, case: Case) -> None:
-        """Sensitivity lies between what coma at its concentration needs and what waking allows, given the coma."""
-        person = {"AGE": case.AGE, "GFR": case.GFR, "CRCL": case.GFR} | _SIZE
-        typical = self.model.typical(theta, person)
-        ke0, C50 = typical[f"{case.drug}.ke0"], typical[f"{case.drug}.C50"]
+    def _cases(self, theta: Theta, reach: Reach) -> None:
+        """Concentration at which a patient in coma wakes, given that there was coma at the one measured."""
+        cases = self.evidence.cases
+
+        def of(name: str) -> Any:
+            return np.array([getattr(case, name) for case in cases], float)
+
+        typical = self.model.typical(theta, {"AGE": of("AGE"), "GFR": of("GFR"), "CRCL": of("GFR")} | _SIZE)
+        ke0 = pt.stack([typical[f"{case.drug}.ke0"] for case in cases])
+        C50 = pt.stack([typical[f"{case.drug}.C50"] for case in cases])
         # what is left in the effect site over the plasma, which falls at a constant rate
-        slower = ke0 - case.fall
-        gone = pt.exp(-slower * case.hours)
+        slower = ke0 - of("fall")
+        gone = pt.exp(-slower * of("hours"))
         lag = ke0 / slower * (1.0 - gone) + gone
-        tol = theta["tolerance_fold"] if case.tolerant else 1.0
-        need = pt.log(C50 * tol / typical["A"])
-        low = (need - np.log(case.coma)) / theta["omega_S"]
-        asleep = (need + pt.log(theta["r_2"]) - np.log(case.asleep)) / theta["omega_S"]
-        high = (need + pt.log(theta["r_2"]) - np.log(case.awake) - pt.log(lag)) / theta["omega_S"]
-        low_all = pt.maximum(low, asleep)
-        # both tails are small: differences of upper tails
-        p = (_normal_probability(-low_all) - _normal_probability(-high)) / _normal_probability(-low)
-        p = pm.Deterministic(f"p: {case.study}", pt.clip(p, 1e-12, 1.0))
-        pm.Bernoulli(case.study, p=p, observed=1)
+        least = pt.log(C50 / typical["A"]) + of("tolerant") * pt.log(theta["tolerance_fold"]) - np.log(of("coma"))
+        # patients beyond the least sensitivity, in bins: what each needs to wake, in the log of the plasma
+        edges = least[:, None] + _BEYOND
+        mass = (reach(-edges[:, :-1]) - reach(-edges[:, 1:])) / reach(-least)[:, None]
+        needs = least[:, None] + (pt.log(theta["r_2"] / lag) + np.log(of("coma")))[:, None] - 0.5 * (edges[:, :-1] + edges[:, 1:])
+
+        def wakes_above(concentration: Any) -> Any:
+            return 0.5 * pt.erfc((np.log(concentration)[:, None] - needs) / (of("error")[:, None] * 2**0.5))
+
+        p = (mass * (wakes_above(of("awake")) - wakes_above(of("asleep")))).sum(axis=-1)
+        p = pm.Deterministic("expected cases", p, dims="case")
+        pm.Bernoulli("cases", p=p, observed=np.ones(len(cases), int), dims="case")
+
+
+_BEYOND = np.append(np.linspace(0.0, 3.0, 25), 30.0)
+"""Log sensitivity beyond the least, edges of bins."""
+
+
+class _Nuisances(NamedTuple):
+    """What differs between trials, shape (trial,)."""
+
+    background: Any
+    recorded: Any
+    taking: Any
+    """Share that takes what the trial names as beside; 0 where it names nothing."""
+    shift: Any
+    omega_report: Any
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], tau: Any) -> _Nuisances:
+        shapes = np.array([t.background for t in trials])
+        background = pm.Beta("background", *shapes.T, dims="trial")
+        common = pm.Beta("recorded", *RECORDED)
+        own = [k for k, t in enumerate(trials) if t.recorded != "common"]
+        recorded = common * np.ones(len(trials))
+        if own:
+            shapes = np.array([trials[k].recorded for k in own], float)
+            recorded = pt.set_subtensor(recorded[own], pm.Beta("recorded_own", *shapes.T, shape=len(own)))
+        taking, some = pt.zeros(len(trials)), [k for k, t in enumerate(trials) if t.beside is not None]
+        if some:
+            shapes = np.array([t.beside.share for t in trials if t.beside is not None])
+            taking = pt.set_subtensor(taking[some], pm.Beta("taking_beside", *shapes.T, shape=len(some)))
+        shift = tau * pm.Normal("xi_trial", dims="trial")
+        return cls(background, recorded, taking, shift, pm.HalfNormal("omega_report", REPORTING))
 
 
 _SIZE = {"WT": 75.0, "IBW": 66.0, "BMI": 25.0, "SEX": 0.0, "FED": 0.0}
 
 
-def _course(doses: Doses) -> Course:
-    return repeated(doses.interval) if doses.steps is None else titrated(doses.interval, doses.steps)
+def _log_threshold(theta: Theta, levels: Sequence[int]) -> Any:
+    """Log r_k of some levels, the deepest of which is at drive 1."""
+    ladder = [pt.log(theta[f"r_{k}"]) if f"r_{k}" in theta else pt.constant(0.0) for k in range(1, max(levels) + 1)]
+    return pt.stack(ladder)[np.array(levels) - 1]
 
 
-def _normal_probability(x: Any) -> Any:
-    return 0.5 * pt.erfc(-x / 2**0.5)
+def _course(doses: Doses | None) -> Course:
+    if doses is None:
+        return once()
+    return repeated(doses.interval) if doses.steps is None else titrated(doses.interval, dict(doses.steps))
+
+
+def _situation(trial: Trial, arm: Count | Relative) -> Situation:
+    """One mg of the trial's drug, in the cohort and by the doses of the arm where it has its own."""
+    own = arm if isinstance(arm, Count) else None
+    cohort = (own and own.cohort) or trial.cohort
+    return Situation(cohort, ((trial.drug, (own and own.doses) or trial.doses, 1.0),))
+
+
+def _overdose(series: Overdose) -> Situation:
+    return Situation(series.cohort, ((series.drug, None, 1.0),))
+
+
+def _with_beside(trial: Trial, alone: Situation, amt: float) -> Situation:
+    assert trial.beside is not None
+    [(drug, doses, _)] = alone.doses
+    return Situation(alone.cohort, ((drug, doses, amt), (trial.beside.drug, doses, trial.beside.amt)))
 
 
 def _covariates(who: Sequence[Volunteer], crcl: Any) -> dict[str, Any]:
@@ -269,18 +359,16 @@ def _covariates(who: Sequence[Volunteer], crcl: Any) -> dict[str, Any]:
     return derive(given | {"SCR": np.ones(len(who))}) | {"CRCL": crcl, "FED": 0.0}
 
 
+def _at(value: Any, place: int) -> Any:
+    """What is known for each CrCL, shape (3, study), at one of them; what does not depend on it as it is."""
+    return value[place] if getattr(value, "ndim", 0) == 2 else value
+
+
 def _some(who: People, which: Any) -> People:
     def some(par: Par) -> Par:
         return {name: value[which] if getattr(value, "ndim", 0) else value for name, value in par.items()}
 
     return People(some(who.own), some(who.anuric), some(who.normal), who.crcl[which], who.amt[which])
-
-
-def _of_arm(trial: Trial, arm: Count | Relative) -> tuple[str, Doses]:
-    """Cohort and doses of an arm: those of its trial, unless it has its own."""
-    if isinstance(arm, Relative):
-        return trial.cohort, trial.doses
-    return arm.cohort or trial.cohort, arm.doses or trial.doses
 
 
 def _variable(name: str, prior: Prior) -> Any:
@@ -292,7 +380,8 @@ def _variable(name: str, prior: Prior) -> Any:
         case LogNormal(median, sdlog):
             return pm.LogNormal(name, np.log(median), sdlog)
         case Normal(mean, sd):
-            return pm.Normal(name, mean, sd)
+            # standardised, so that no start of a chain is thousands of SD away
+            return pm.Deterministic(name, mean + sd * pm.Normal(f"z {name}"))
         case HalfNormal(scale):
             return pm.HalfNormal(name, scale)
         case Beta(a, b):

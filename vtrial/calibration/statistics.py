@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtrial.calibration.closed_form import disposition, once
+from vtrial.calibration.closed_form import disposition, highest, once, side_by_side
 from vtrial.model import Drug
 
 type Par = Mapping[str, Any]
@@ -55,8 +55,8 @@ def _excreted(drug: Drug, who: People) -> Any:
 
 def _cmax(drug: Drug, who: People) -> Any:
     """Largest concentration after one dose, among moments that lie 27% apart."""
-    par = {name: value[:, None] if getattr(value, "ndim", 0) else value for name, value in who.own.items()}
-    return who.amt * once().concentration(drug, par, effect=False).max(axis=-1)
+    par = {name: value[None, :, None] if getattr(value, "ndim", 0) else value for name, value in who.own.items()}
+    return who.amt * highest(side_by_side([once()]), lambda c: c.concentration(drug, par, effect=False))[0]
 
 
 STATISTICS: dict[str, Printed] = {
