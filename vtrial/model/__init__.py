@@ -20,7 +20,7 @@ from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior
 from vtrial.model.record import GRADES, Drug, Model, Param, Surface, individual
 
 __all__ = [
-    "GRADES", "PRIOR", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior", "Surface",
-    "Uniform", "Values", "check_fixed", "draw_parameters", "eta_names", "evidence_rows", "greater", "individual",
-    "lesser", "load_model", "model_names", "shipped_posterior",
+    "GRADES", "PRIOR", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior",
+    "Surface", "Uniform", "Values", "check_fixed", "draw_parameters", "eta_names", "evidence_rows", "greater",
+    "individual", "lesser", "load_model", "model_names", "shipped_posterior",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ SIGN_NOTE = (
 HELD = "Every parameter is held at its median: intervals are simulation error, not uncertainty."
 """Said of results at fixed parameters."""
 FIXED_NOTE = (
-    "A fixed parameter is put in place in the draws of the posterior, which stay as they are otherwise: parameters that "
+    "A fixed parameter is put in place in draws of the posterior that stay as they are otherwise: parameters that "
     "the evidence ties to it are not moved, as a new calibration under the assumption would move them."
 )
 """Said of parameters fixed in draws of a posterior. Draws of the prior need no such note: they are independent but for
