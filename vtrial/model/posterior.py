@@ -62,10 +62,10 @@ def shipped_posterior(model: Model) -> Path | None:
     if not path.exists():
         return None
     made_from = _read(path).attrs
-    names = {"model_sha256": "model file", "evidence_sha256": "evidence"}
+    names = {"model_sha256": "another model file", "evidence_sha256": "other evidence"}
     changed = [names[key] for key, digest in belongings(model).items() if made_from.get(key) != digest]
     if changed:
-        text = f"made from another {' and other '.join(changed)} than the library holds of {model.name}"
+        text = f"made from {' and '.join(changed)} than the library holds of {model.name}"
         todo = f"calibrate again (vtrial calibrate {model.name}), or take the priors (model.draws_from: prior)"
         raise InputError([Problem(f"{text}: {todo}", file=path)])
     return path
