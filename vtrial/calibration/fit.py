@@ -98,16 +98,16 @@ def diagnose(traced: xr.DataTree, names: list[str]) -> xr.Dataset:
     xarray.Dataset
         ``Diagnostics``: rhat, ess_bulk and ess_tail by parameter; attribute ``divergences``.
     """
-    import arviz_stats
+    from arviz_stats.sampling_diagnostics import ess, rhat
 
     chains = traced["posterior"].to_dataset()[names]
     found = {
-        "rhat": arviz_stats.rhat(chains),
-        "ess_bulk": arviz_stats.ess(chains, method="bulk"),
-        "ess_tail": arviz_stats.ess(chains, method="tail"),
+        "rhat": rhat(chains),
+        "ess_bulk": ess(chains, method="bulk"),
+        "ess_tail": ess(chains, method="tail"),
     }
     values = {what: ("parameter", [float(table[name]) for name in names]) for what, table in found.items()}
-    divergences = int(traced["sample_stats"]["diverging"].sum())
+    divergences = int(traced["sample_stats"].to_dataset()["diverging"].sum())
     return xr.Dataset(values, {"parameter": names}, {"divergences": divergences})
 
 
