@@ -400,6 +400,21 @@ def test_calibrate_writes_a_posterior_that_belongs_and_prints_it(sampler, scenar
     assert theta.sizes["draw"] == 1000
 
 
+def test_evidence_that_changes_while_a_model_is_calibrated_is_not_that_of_its_posterior(sampler, library, monkeypatch):
+    from vtrial.calibration import fit
+
+    evidence, sample = library / "calibration" / "baclofen_pregabalin.yaml", fit.sample
+
+    def meanwhile(*args, **kwargs):
+        evidence.write_text(evidence.read_text(encoding="utf-8") + "\n# a word more\n", encoding="utf-8")
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(fit, "sample", meanwhile)
+    assert call("calibrate", "baclofen_pregabalin")[0] == 0
+    with pytest.raises(InputError, match="made from other evidence"):
+        shipped_posterior(MODEL)
+
+
 def test_kept_draws_are_evenly_spaced_in_every_chain(sampler):
     assert call("calibrate", "baclofen_pregabalin", "--chains", 2, "--draws", 1000, "--seed", 9)[0] in (0, 3)
     path = posterior_path(MODEL)

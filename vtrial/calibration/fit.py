@@ -146,8 +146,9 @@ def calibrate(
         If the model has no evidence or its file has problems, or the sampler cannot start.
     """
     evidence = load_evidence(model)
+    made_from = belongings(model)  # now: the files may change while it samples
     joint, start = Joint(model, evidence), time.perf_counter()
-    tell("writing the joint model and compiling it (minutes)")
+    tell("writing the joint model, compiling it (minutes) and sampling it")
     traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress)
     tell(f"sampled in {time.perf_counter() - start:.0f} s")
     posterior = traced["posterior"].to_dataset()
@@ -156,7 +157,7 @@ def calibrate(
     diagnostics = diagnose(traced, [*free, *(name for name in scalars if name not in free and ": " not in name)])
     spaced = np.linspace(0, draws - 1, min(draws, KEPT // chains)).round().astype(int)
     thin = posterior.isel(draw=spaced).assign_coords(draw=np.arange(len(spaced)))
-    attributes: dict[str, Any] = belongings(model) | {
+    attributes: dict[str, Any] = made_from | {
         "model": model.name,
         "seed": seed,
         "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": 0.9}),
