@@ -11,6 +11,7 @@ title: tiny
 question: Does the machinery work?
 model:
   name: baclofen_pregabalin
+  draws_from: prior
   surface: greco
   fix: {allometry_CL: 0.75}
 population:

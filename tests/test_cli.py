@@ -37,7 +37,18 @@ def written(write, tmp_path_factory):
 def test_help_names_every_command_and_the_exit_codes():
     code, output = call("--help")
     assert code == 0
-    for word in ("check", "run", "report", "models", "policies", "schema", "init", "fit-population", "Exit codes"):
+    for word in (
+        "check",
+        "run",
+        "report",
+        "models",
+        "calibrate",
+        "policies",
+        "schema",
+        "init",
+        "fit-population",
+        "Exit codes",
+    ):
         assert word in output
     assert "not for dosing decisions" in " ".join(output.split())
 
@@ -186,6 +197,9 @@ def test_wheel_carries_models_policies_and_scenarios(tmp_path):
         "import vtrial.library as library; print(library.INSTALLED); import vtrial; "
         "vtrial.load_scenario(library.SCENARIOS / 'titration.yaml')"
     )
+    models = {p.relative_to(REPO / "models") for p in (REPO / "models").rglob("*.*") if "__pycache__" not in p.parts}
+    site = tmp_path / "site" / "vtrial" / "library" / "models"
+    assert {p.relative_to(site) for p in site.rglob("*.*")} == models  # evidence and posteriors too
     (tmp_path / "far").mkdir()
     run = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {code}"],

@@ -310,7 +310,7 @@ def broken_posteriors():
     bad["omega_S"][0, 3] = np.nan
     yield "nan", bad, "'omega_S' has values that are not finite"
     yield "lacks two", posterior_of(leave_out=("alpha", "baclofen.V")), "no parameter 'alpha'"
-    yield "few", posterior_of(draws=29), "fewer than 60 draws"
+    yield "few", posterior_of(draws=29), "holds 58 draws of the parameters, 60 are asked for"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ TITLE = "Doses <script>alert('x')</script> | & co"
 STANDARD = f"""
 title: "{TITLE}"
 question: How likely? <img src=x onerror=alert(1)>
-model: {{name: baclofen_pregabalin}}
+model: {{name: baclofen_pregabalin, draws_from: prior}}
 population:
   model: us_adults
   strata: ["65-74 G2 75-89", "75-84 G4"]
@@ -58,7 +58,7 @@ dose_risk: {{arm: ARM1_GUIDELINE, strata: ["75-84 G4"], multiples: [0.5, 1, 2]}}
 PATIENTS = """
 title: Two patients
 question: Who?
-model: {name: baclofen_pregabalin, fix: {alpha: 0}}
+model: {name: baclofen_pregabalin, draws_from: prior, fix: {alpha: 0}}
 population:
   patient:
     - {name: "one", age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}

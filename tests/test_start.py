@@ -29,7 +29,7 @@ def imported(*args):
     return set(done.stdout.rpartition("IMPORTED")[2].split())
 
 
-SAMPLERS = {"pymc", "pytensor", "arviz", "nutpie"}
+SAMPLERS = {"pymc", "pytensor", "arviz", "arviz_stats", "nutpie"}
 
 
 def test_help_imports_no_numbers_labels_figures_or_schemas():

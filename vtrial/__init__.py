@@ -15,7 +15,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
-| 5 | `scenario` one YAML file, one question |
+| 5 | `scenario` one YAML file, one question; `calibration` of a model on its evidence, and the door to PyMC |
 | 6 | `patients` drawn |
 | 7 | `treatment` of patients by the arms; `result` its provenance and its file |
 | 8 | `block` of patients, treated and reduced within the memory allowed |
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vtrial.estimand import estimate
-    from vtrial.model import draw_parameters, load_model
+    from vtrial.model import draw_parameters, load_model, shipped_posterior
     from vtrial.patients import draw_patients
     from vtrial.policy import load_policies
     from vtrial.problem import InputError
@@ -53,6 +53,7 @@ _HOME = {
     "load_scenario": "scenario",
     "run": "trial",
     "save_result": "result",
+    "shipped_posterior": "model",
     "simulate": "treatment",
 }
 
@@ -68,6 +69,7 @@ __all__ = [
     "load_scenario",
     "run",
     "save_result",
+    "shipped_posterior",
     "simulate",
 ]
 

@@ -42,6 +42,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "population": json.dumps(dict(scenario.population.provenance)),
         "population_text": _who(scenario),
         "parameters": draws.attrs["source"],
+        "posterior": draws.attrs.get("posterior", "{}"),
         "surface": spec.model.surface,
         "food": spec.model.food,
         "fixed": json.dumps(scenario.fix),

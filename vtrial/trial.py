@@ -35,8 +35,8 @@ def run(
     ----------
     scenario : Scenario
         From `load_scenario`.
-    posterior : path, optional
-        Draws of the population parameters; the priors of the model by default.
+    posterior : path or "prior", optional
+        Draws of the population parameters instead of those that the scenario asks for (``model.draws_from``).
     threads : int, optional
         Threads over blocks; all processors by default. The result is the same, to the bit.
     memory : str
@@ -68,6 +68,7 @@ def run(
     within = {"memory": memory_bytes(memory), "threads": threads or os.cpu_count() or 1}
     spec = scenario.spec
     with stage("draw parameters"):
+        posterior = scenario.draws_from() if posterior is None else posterior
         draws = scenario.parameters(posterior)
     strata = [stratum.name for stratum in scenario.population.strata]
     sums = _treat_all(scenario, draws, strata, progress, **within)
@@ -182,7 +183,7 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads:
     )
 
 
-def _sensitivity(scenario: Scenario, posterior: Path | str | None, *, memory: float, threads: int) -> xr.Dataset:
+def _sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, threads: int) -> xr.Dataset:
     """Primary outcome under named assumptions: value (case, arm, stratum, stat), on the same patients."""
     asked, estimands = scenario.spec.sensitivities, scenario.spec.estimands
     assert asked is not None

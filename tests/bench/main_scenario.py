@@ -25,10 +25,9 @@ from vtrial.scenario import Scenario
 def scenario(draws: int, patients: int, *, extras: bool = False) -> Scenario:
     """Load the main scenario and set its size."""
     found = replace(load_scenario(SCENARIOS / "starting_dose.yaml"), draws=draws, patients=patients)
-    if extras:
-        return found
-    none = dict.fromkeys(("examples", "dose_risk", "sensitivities"))
-    return replace(found, spec=found.spec.model_copy(update=none))
+    own = {"model": found.spec.model.model_copy(update={"draws_from": "prior"})}  # of any number, and always the same
+    none = {} if extras else dict.fromkeys(("examples", "dose_risk", "sensitivities"))
+    return replace(found, spec=found.spec.model_copy(update=own | none))
 
 
 def trajectories(asked: Scenario) -> int:

@@ -68,7 +68,7 @@ def scenario(sampling: str, parameters: str, size: tuple[int, int], *, estimator
         {"kind": "level_reached", "level": LEVELS, "within": ("24 h",), "estimator": estimator}
     )
     changes = {
-        "model": spec.model.model_copy(update={"parameters": parameters}),
+        "model": spec.model.model_copy(update={"parameters": parameters, "draws_from": "prior"}),
         "simulation": spec.simulation.model_copy(update={"sampling": "sobol" if sampling == "sobol" else "plain"}),
         "endpoints": (endpoint,),
         "estimands": Estimands(reference=REFERENCE, primary=endpoint.outcomes(found.model)[0].name),

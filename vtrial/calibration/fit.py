@@ -17,6 +17,7 @@ from vtrial.calibration.evidence import load_evidence
 from vtrial.calibration.joint import Joint
 from vtrial.model import Model
 from vtrial.model.posterior import belongings, posterior_path
+from vtrial.problem import InputError, Problem
 
 CHAINS, WARM_UP, DRAWS = 4, 1000, 1000
 KEPT = 1000
@@ -24,7 +25,23 @@ KEPT = 1000
 _PACKAGES = ("vtrial", "pymc", "pytensor", "nutpie", "arviz", "numba", "numpy")
 
 
-def sample(joint: Joint, *, seed: int, chains: int = CHAINS, warm_up: int = WARM_UP, draws: int = DRAWS) -> xr.DataTree:
+type Progress = Callable[[int, int, int], None]
+"""Called with the draws done and those to do, those of the warm-up among them, and the divergences."""
+
+
+def _silent(done: int, total: int, divergences: int) -> None:
+    pass
+
+
+def sample(
+    joint: Joint,
+    *,
+    seed: int,
+    chains: int = CHAINS,
+    warm_up: int = WARM_UP,
+    draws: int = DRAWS,
+    progress: Progress = _silent,
+) -> xr.DataTree:
     """Sample the posterior with nutpie's NUTS.
 
     Parameters
@@ -33,18 +50,37 @@ def sample(joint: Joint, *, seed: int, chains: int = CHAINS, warm_up: int = WARM
     seed : int
     chains, warm_up, draws : int
         Draws are those kept in each chain.
+    progress : callable
+        Called about twice a second, from another thread.
 
     Returns
     -------
     xarray.DataTree
         Groups ``posterior`` and ``sample_stats``, dims (chain, draw).
+
+    Raises
+    ------
+    InputError
+        If the sampler cannot start.
     """
     import nutpie
 
+    def tell(every: list[Any]) -> None:
+        done, total = (sum(getattr(chain, name) for chain in every) for name in ("finished_draws", "total_draws"))
+        progress(done, total, sum(chain.divergences for chain in every))
+
     compiled = nutpie.compile_pymc_model(joint.pymc(), backend="numba")
-    traced = nutpie.sample(
-        compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=0.9, progress_bar=False
-    )
+    running = nutpie.sample(
+        compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=0.9, progress_bar=False,
+        progress_callback=tell, progress_rate=500, blocking=False,
+    )  # fmt: skip
+    try:
+        traced = running.wait()
+    except RuntimeError as error:
+        raise InputError([f"the sampler stopped: {error}"]) from None
+    except BaseException:  # nutpie's own waiting would return the part of an interrupted run as if it were the whole
+        running.cancel()
+        raise
     return xr.DataTree.from_dict({name: traced[name].to_dataset() for name in ("posterior", "sample_stats")})
 
 
@@ -62,16 +98,16 @@ def diagnose(traced: xr.DataTree, names: list[str]) -> xr.Dataset:
     xarray.Dataset
         ``Diagnostics``: rhat, ess_bulk and ess_tail by parameter; attribute ``divergences``.
     """
-    import arviz_stats
+    from arviz_stats.sampling_diagnostics import ess, rhat
 
     chains = traced["posterior"].to_dataset()[names]
     found = {
-        "rhat": arviz_stats.rhat(chains),
-        "ess_bulk": arviz_stats.ess(chains, method="bulk"),
-        "ess_tail": arviz_stats.ess(chains, method="tail"),
+        "rhat": rhat(chains),
+        "ess_bulk": ess(chains, method="bulk"),
+        "ess_tail": ess(chains, method="tail"),
     }
     values = {what: ("parameter", [float(table[name]) for name in names]) for what, table in found.items()}
-    divergences = int(traced["sample_stats"]["diverging"].sum())
+    divergences = int(traced["sample_stats"].to_dataset()["diverging"].sum())
     return xr.Dataset(values, {"parameter": names}, {"divergences": divergences})
 
 
@@ -83,6 +119,7 @@ def calibrate(
     warm_up: int = WARM_UP,
     draws: int = DRAWS,
     tell: Callable[[str], None] = lambda text: None,
+    progress: Progress = _silent,
 ) -> xr.DataTree:
     """Calibrate a model on its evidence.
 
@@ -94,6 +131,8 @@ def calibrate(
         As for `sample`.
     tell : callable
         Called with a line at each stage.
+    progress : callable
+        As for `sample`.
 
     Returns
     -------
@@ -104,12 +143,13 @@ def calibrate(
     Raises
     ------
     InputError
-        If the model has no evidence, or its file has problems.
+        If the model has no evidence or its file has problems, or the sampler cannot start.
     """
     evidence = load_evidence(model)
+    made_from = belongings(model)  # now: the files may change while it samples
     joint, start = Joint(model, evidence), time.perf_counter()
-    tell("writing the joint model and compiling it (minutes)")
-    traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws)
+    tell("writing the joint model, compiling it (minutes) and sampling it")
+    traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress)
     tell(f"sampled in {time.perf_counter() - start:.0f} s")
     posterior = traced["posterior"].to_dataset()
     scalars = [str(name) for name, values in posterior.data_vars.items() if values.ndim == 2]
@@ -117,7 +157,7 @@ def calibrate(
     diagnostics = diagnose(traced, [*free, *(name for name in scalars if name not in free and ": " not in name)])
     spaced = np.linspace(0, draws - 1, min(draws, KEPT // chains)).round().astype(int)
     thin = posterior.isel(draw=spaced).assign_coords(draw=np.arange(len(spaced)))
-    attributes: dict[str, Any] = belongings(model) | {
+    attributes: dict[str, Any] = made_from | {
         "model": model.name,
         "seed": seed,
         "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": 0.9}),
@@ -129,13 +169,15 @@ def calibrate(
 def save_posterior(found: xr.DataTree, model: Model, path: Path | None = None) -> Path:
     """Write a posterior where runs look for it, whole or not at all."""
     path = path or posterior_path(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     names = [str(name) for name in found["posterior"].data_vars]
     encoding = {"/posterior": {name: {"zlib": True, "complevel": 4, "dtype": "float32"} for name in names}}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         found.to_netcdf(part, engine="h5netcdf", encoding=encoding)
         part.replace(path)
+    except OSError as error:
+        raise InputError([Problem(f"cannot be written ({error.strerror or error})", file=path)]) from None
     finally:
         part.unlink(missing_ok=True)
     return path

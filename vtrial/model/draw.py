@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtrial.model.posterior import PRIOR, describe_posterior, read_posterior
 from vtrial.model.prior import Fixed, Uniform, Values
 from vtrial.model.record import Model, typical_patient
-from vtrial.spec import InputError, Problem, nearest
+from vtrial.spec import InputError, nearest
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -128,7 +130,7 @@ def draw_parameters(
     draws: int,
     seed: int,
     *,
-    posterior: Path | str | None = None,
+    posterior: Path | str = PRIOR,
     fix: Mapping[str, float] | None = None,
     median: bool = False,
 ) -> xr.Dataset:
@@ -141,18 +143,22 @@ def draw_parameters(
         Number of draws; a posterior must hold at least as many, and its first ones are taken.
     seed : int
         Seed of the scenario.
-    posterior : path, optional
+    posterior : path or "prior"
         A netCDF file with an ArviZ ``posterior`` group (dims chain and draw) or with plain variables over
-        ``draw``; one variable per parameter of the model.
+        ``draw``, one variable per parameter of the model; by default the priors. `shipped_posterior` finds the file
+        that the library holds of a model, `Scenario.parameters` draws what a scenario asks for.
     fix : mapping, optional
-        Parameters held at a value: a named assumption.
+        Parameters held at a value: a named assumption, put in place in draws that stay as they are otherwise. Priors
+        are independent but for the constraint, and draws that break it are drawn again. A posterior correlates
+        parameters: those that it ties to the fixed one are not moved, as a new calibration would move them.
     median : bool
         Hold all others at the median of the prior, or of all draws of the posterior: every draw is the same.
 
     Returns
     -------
     xarray.Dataset
-        ``Draws``: one variable per parameter, dim ``draw``; attribute ``source`` says where they come from.
+        ``Draws``: one variable per parameter, dim ``draw``; attribute ``source`` says where they come from, for a
+        posterior also ``posterior`` (JSON, from `describe_posterior`).
 
     Raises
     ------
@@ -175,18 +181,21 @@ def draw_parameters(
     problems = check_fixed(model, fix)
     if problems:
         raise InputError([f"fix: {text}" for _, text in problems])
-    source = "prior" if posterior is None else f"posterior {Path(posterior).name}"
+    attributes = {"source": PRIOR, "model": model.name}
+    if posterior != PRIOR:
+        described = describe_posterior(Path(posterior))
+        attributes |= {"source": f"posterior {described['file']}", "posterior": json.dumps(described)}
     if median:
-        theta, source = _at_median(model, draws, posterior, fix), f"{source} median"
-    elif posterior is not None:
-        theta = _read_posterior(model, draws, Path(posterior))
+        theta = _at_median(model, draws, posterior, fix)
+        attributes["source"] += " median"
+    elif posterior != PRIOR:
+        theta = _put_in_place(fix, model, read_posterior(model, draws, Path(posterior)))
     else:
 
         def uniform(name: str, attempt: int) -> Any:
             return uniforms(key(seed, "theta", name), range(draws), attempt=attempt)[:, 0]
 
         theta = _draw_prior(model, draws, uniform, fix)
-    theta |= {name: np.full(draws, float(value)) for name, value in fix.items()}
     variables = {
         p.name: (
             "draw",
@@ -195,14 +204,26 @@ def draw_parameters(
         )
         for p in model.params
     }
-    return xr.Dataset(variables, {"draw": np.arange(draws)}, {"source": source, "model": model.name})
+    return xr.Dataset(variables, {"draw": np.arange(draws)}, attributes)
 
 
-def _at_median(model: Model, draws: int, posterior: Path | str | None, fix: Mapping[str, float]) -> dict[str, Any]:
-    if posterior is None:
+def _put_in_place(fix: Mapping[str, float], model: Model, theta: dict[str, Any]) -> dict[str, Any]:
+    """Overwrite parameters in draws of a posterior, which are not those of a posterior given the values."""
+    size = len(next(iter(theta.values())))
+    theta = theta | {name: np.full(size, float(value)) for name, value in fix.items()}
+    broken = np.count_nonzero(~np.broadcast_to(np.asarray(model.constraint(theta)), size))
+    if broken:
+        given = ", ".join(f"{name} {value:g}" for name, value in fix.items())
+        text = f"fix: {given} breaks the constraint of {model.name} in {broken:,} of {size:,} draws of the posterior"
+        raise InputError([f"{text}: choose another value, or calibrate a model that holds it"])
+    return theta
+
+
+def _at_median(model: Model, draws: int, posterior: Path | str, fix: Mapping[str, float]) -> dict[str, Any]:
+    if posterior == PRIOR:
         middle = prior_medians(model)
     else:
-        middle = {name: np.median(values) for name, values in _read_posterior(model, None, Path(posterior)).items()}
+        middle = {name: np.median(values) for name, values in read_posterior(model, None, Path(posterior)).items()}
     theta = {name: np.full(draws, float(value)) for name, value in (middle | dict(fix)).items()}
     if not np.all(model.constraint(theta)):
         raise InputError([f"the medians of the parameters break the constraint of {model.name}: fix some of them"])
@@ -226,34 +247,3 @@ def _draw_prior(
     raise InputError(
         [f"fix: no draw of the prior satisfies the constraint of {model.name}: the fixed values contradict it"]
     )
-
-
-def _read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any]:
-    """Read the first draws of a posterior, all of them if `draws` is None."""
-    import xarray as xr
-
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            data = (tree["posterior"] if "posterior" in tree.children else tree).to_dataset().load()
-    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
-        raise InputError([Problem(f"not a readable posterior ({type(error).__name__})", file=path)]) from None
-    if "chain" in data.dims:
-        data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
-    problems, theta, least = [], {}, draws or 1
-    for param in model.params:
-        values = np.asarray(data[param.name], float) if param.name in data else None
-        if values is None and not isinstance(param.prior, Fixed):
-            problems.append(Problem(f"no parameter '{param.name}' of model {model.name}", file=path))
-        elif values is None:
-            theta[param.name] = param.prior.quantile(np.full(least, 0.5))
-        elif values.ndim != 1 or len(values) < least:
-            problems.append(Problem(f"'{param.name}' has shape {values.shape}, fewer than {least} draws", file=path))
-        elif not np.isfinite(values[:draws]).all():
-            problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
-        else:
-            theta[param.name] = values[:draws]
-    if not problems and not np.all(model.constraint(theta)):
-        problems.append(Problem(f"draws break the constraint of model {model.name}", file=path))
-    if problems:
-        raise InputError(problems)
-    return theta

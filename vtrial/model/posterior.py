@@ -1,13 +1,32 @@
-"""Which posterior belongs to a model: made from this model file and this evidence, or refused."""
+"""Posterior files: which belongs to a model, its draws, its marginals, and what it says of itself.
+
+A calibration writes the groups ``posterior`` (chain, draw) and ``diagnostics`` (by parameter), and in its attributes
+the sha256 of the model file and of the evidence that it was made from. Files made elsewhere need the draws alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from vtrial.library import MODELS
+from vtrial.model.prior import Fixed
 from vtrial.model.record import Model
 from vtrial.problem import InputError, Problem
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PRIOR: Final = "prior"
+"""The word for no posterior: draws from the priors of the model."""
+RHAT_LIMIT, ESS_LIMIT = 1.01, 400
+"""R-hat from which, and effective sample size up to which, a posterior is in doubt (Vehtari et al. 2021, Bayesian
+Anal 16:667-718)."""
 
 
 def posterior_path(model: Model) -> Path:
@@ -23,22 +42,198 @@ def belongings(model: Model) -> dict[str, str]:
 
 
 def shipped_posterior(model: Model) -> Path | None:
-    """Find the posterior that the library holds of a model; None if it holds none.
+    """Find the posterior that the library holds of a model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Path or None
+        None if the library holds none.
 
     Raises
     ------
     InputError
-        If it was made from another model file or other evidence.
+        If it cannot be read, or was made from another model file or other evidence.
     """
-    import xarray as xr
-
     path = posterior_path(model)
     if not path.exists():
         return None
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
-        made_from = dict(tree.attrs)
-    changed = [name.removesuffix("_sha256") for name, digest in belongings(model).items() if made_from.get(name) != digest]
+    made_from = _read(path).attrs
+    names = {"model_sha256": "another model file", "evidence_sha256": "other evidence"}
+    changed = [names[key] for key, digest in belongings(model).items() if made_from.get(key) != digest]
     if changed:
-        text = f"made before the {' and the '.join(changed)} of {model.name} changed: run 'vtrial calibrate {model.name}'"
-        raise InputError([Problem(f"{text}, or ask for the priors", file=path)])
+        text = f"made from {' and '.join(changed)} than the library holds of {model.name}"
+        todo = f"calibrate again (vtrial calibrate {model.name}), or take the priors (model.draws_from: prior)"
+        raise InputError([Problem(f"{text}: {todo}", file=path)])
     return path
+
+
+# --------------------------------------------------------------------------------------------- what a file holds
+
+
+def _read(path: Path) -> xr.DataTree:
+    import xarray as xr
+
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
+        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise InputError([Problem(f"not a readable posterior ({reason})", file=path)]) from None
+
+
+def _draws(tree: xr.DataTree) -> xr.Dataset:
+    return (tree["posterior"] if "posterior" in tree.children else tree).to_dataset()
+
+
+def read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any]:
+    """Read the first draws of a posterior, those of all chains in turn.
+
+    Parameters
+    ----------
+    model : Model
+    draws : int or None
+        How many; all if None.
+    path : Path
+
+    Returns
+    -------
+    dict
+        Values of each parameter of the model; one that the model fixes need not be in the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds too few draws, lacks a parameter, or has values that are not finite or
+        break the model's constraint.
+    """
+    data = _draws(_read(path))
+    if "chain" in data.dims:
+        data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
+    size = max((values.size for values in data.data_vars.values() if values.ndim == 1), default=0)
+    least = draws or 1
+    if size < least:
+        text = f"holds {size:,} draws of the parameters, {least:,} are asked for"
+        raise InputError([Problem(f"{text}: ask for fewer (simulation.draws), or calibrate for longer", file=path)])
+    problems, theta = [], {}
+    for param in model.params:
+        values = np.asarray(data[param.name], float) if param.name in data else None
+        if values is None and not isinstance(param.prior, Fixed):
+            problems.append(Problem(f"no parameter '{param.name}' of model {model.name}", file=path))
+        elif values is None:
+            theta[param.name] = param.prior.quantile(np.full(least, 0.5))
+        elif values.shape != (size,):
+            problems.append(Problem(f"'{param.name}' has shape {values.shape}, not one value a draw", file=path))
+        elif not np.isfinite(values[:draws]).all():
+            problems.append(Problem(f"'{param.name}' has values that are not finite", file=path))
+        else:
+            theta[param.name] = values[:draws]
+    if not problems and not np.all(model.constraint(theta)):
+        problems.append(Problem(f"draws break the constraint of model {model.name}", file=path))
+    if problems:
+        raise InputError(problems)
+    return theta
+
+
+def describe_posterior(path: Path) -> dict[str, Any]:
+    """What a posterior file says of itself.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+        ``file`` and ``sha256``; as far as the file tells them ``model``, ``model_sha256``, ``evidence_sha256``,
+        ``seed``, ``sampler`` and ``versions`` (JSON), ``worst_rhat``, ``least_ess`` (bulk or tail) and
+        ``divergences``.
+    """
+    tree = _read(path)
+    told = ("model", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
+    found: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    for name in told:
+        if name in tree.attrs:
+            value = tree.attrs[name]
+            found[name] = value if isinstance(value, str) else int(value)
+    if "diagnostics" in tree.children:
+        table = tree["diagnostics"].to_dataset()
+        found["worst_rhat"] = float(table["rhat"].max(skipna=False))
+        found["least_ess"] = float(min(table[name].min(skipna=False) for name in ("ess_bulk", "ess_tail")))
+        found["divergences"] = int(table.attrs["divergences"])
+    return found
+
+
+def doubts(described: Mapping[str, Any]) -> list[str]:
+    """Why the draws of a posterior may not be those of its model.
+
+    Parameters
+    ----------
+    described : mapping
+        From `describe_posterior`.
+
+    Returns
+    -------
+    list of str
+        One for each diagnostic that is beyond its limit; none if the file has no diagnostics.
+
+    Examples
+    --------
+    >>> doubts({"worst_rhat": 1.02, "least_ess": 800.0, "divergences": 0})
+    ['the chains disagree: R-hat is up to 1.020, 1.01 or more']
+    """
+    if "worst_rhat" not in described:
+        return []
+    rhat, ess, divergences = (described[name] for name in ("worst_rhat", "least_ess", "divergences"))
+    found = [] if rhat < RHAT_LIMIT else [f"the chains disagree: R-hat is up to {rhat:.3f}, {RHAT_LIMIT} or more"]
+    if not ess > ESS_LIMIT:
+        found.append(f"the draws are worth few independent ones: ESS is down to {ess:.0f}, {ESS_LIMIT} or less")
+    if divergences:
+        found.append(f"{divergences:,} divergence{'s' * (divergences > 1)}: a part of the posterior may be missed")
+    return found
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Posterior of one parameter: median, ends of the equal-tailed interval, diagnostics (nan if not told)."""
+
+    median: float
+    lo: float
+    hi: float
+    rhat: float = float("nan")
+    ess: float = float("nan")
+
+
+def marginals(path: Path, *, interval: float = 0.95) -> dict[str, Marginal]:
+    """Posterior of each parameter by itself.
+
+    Parameters
+    ----------
+    path : Path
+    interval : float
+        Probability of the interval.
+
+    Returns
+    -------
+    dict
+        `Marginal` by name: of those with diagnostics, or of all with one value a draw if the file has none.
+    """
+    tree = _read(path)
+    data, table = _draws(tree), None
+    names = [str(name) for name, values in data.data_vars.items() if {*values.dims} <= {"chain", "draw"}]
+    if "diagnostics" in tree.children:
+        table = tree["diagnostics"].to_dataset()
+        names = [str(name) for name in table["parameter"].values if str(name) in names]
+    found = {}
+    for name in names:
+        ends = np.quantile(data[name].values, [0.5, (1 - interval) / 2, (1 + interval) / 2])
+        told = () if table is None else _told(table.sel(parameter=name))
+        found[name] = Marginal(*(float(x) for x in ends), *told)
+    return found
+
+
+def _told(row: xr.Dataset) -> tuple[float, float]:
+    return float(row["rhat"]), float(min(row["ess_bulk"], row["ess_tail"]))

@@ -66,4 +66,6 @@ def _legend(facts: Facts, risks: list[Risk]) -> list[str]:
         )
     if facts.prior:
         lines.append("Parameters: PRIOR, not calibrated to data.")
+    else:
+        lines += [facts.drawn_from, *(f"Doubtful posterior: {doubt}." for doubt in facts.doubts)]
     return [*lines, NOTICE]

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial.estimand import POPULATION
+from vtrial.model.posterior import doubts
 from vtrial.report.digits import quantile_error
 
 type Array = NDArray[np.float64]
@@ -30,6 +31,12 @@ SIGN_NOTE = (
 """Said wherever intervals that exclude 0 are marked."""
 HELD = "Every parameter is held at its median: intervals are simulation error, not uncertainty."
 """Said of results at fixed parameters."""
+FIXED_NOTE = (
+    "A fixed parameter is put in place in draws of the posterior that stay as they are otherwise: parameters that "
+    "the evidence ties to it are not moved, as a new calibration under the assumption would move them."
+)
+"""Said of parameters fixed in draws of a posterior. Draws of the prior need no such note: they are independent but for
+the constraint, and drawn again where they break it."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
@@ -105,6 +112,38 @@ class Facts:
     def prior(self) -> bool:
         """Whether the parameters are those of the prior, not calibrated ones."""
         return self.parameters in ("prior", "prior median")
+
+    @cached_property
+    def posterior(self) -> dict[str, Any]:
+        """What the file of the draws says of itself (`vtrial.model.posterior.describe_posterior`); empty for priors."""
+        return json.loads(self.result.attrs.get("posterior", "{}"))
+
+    @property
+    def drawn_from(self) -> str:
+        """Where the draws of the parameters come from, in one sentence, and what their calibration says of them."""
+        told = self.posterior
+        if not told:
+            return f"Parameters: {self.parameters}."
+        text = f"Parameters: {self.parameters} (sha256 {told['sha256'][:12]})"
+        if "worst_rhat" not in told:
+            return f"{text}, a file without diagnostics."
+        count = told["divergences"]
+        text += f": R-hat at most {told['worst_rhat']:.3f}, ESS at least {told['least_ess']:,.0f}, {count:,} divergence"
+        return f"{text}{'s' * (count != 1)}."
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the draws of a posterior may not be those of this model."""
+        found, made_from = doubts(self.posterior), self.posterior.get("model_sha256")
+        if made_from is not None and made_from != self.result.attrs["model_sha256"]:
+            found.append("it was made from another model file than that of this run")
+        return found
+
+    @property
+    def fixed_note(self) -> str:
+        """What fixing a parameter means here; empty where none can be, or if draws are of the prior."""
+        asked = "sensitivity" in self.result.children or self.json("fixed")
+        return FIXED_NOTE if asked and not self.prior else ""
 
     @property
     def held(self) -> bool:

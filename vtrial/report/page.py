@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from dataclasses import asdict
@@ -121,6 +122,10 @@ def _words(facts: Facts) -> dict[str, Any]:
         "notice": NOTICE,
         "sign_note": SIGN_NOTE,
         "prior": facts.prior,
+        "drawn_from": facts.drawn_from,
+        "doubts": facts.doubts,
+        "fixed_note": facts.fixed_note,
+        "again": _command(facts),
         "held": HELD if facts.held else "",
         "what": short_outcome(facts, facts.primary),
         "primary_label": facts.label(facts.primary),
@@ -159,10 +164,39 @@ def _provenance(facts: Facts) -> dict[str, Any]:
         "arms": facts.json("arms"),
         "dialysis": bool(facts.result["risk"].to_dataset()["dialysis"].any()),
         "versions": facts.json("versions"),
+        "posterior": _posterior(facts),
         "people": facts.json("population"),
         "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
         "strata": facts.strata[:-1],
     }
+
+
+def _command(facts: Facts) -> str:
+    """The command that gives the result again, wherever its draws were asked for."""
+    attrs = facts.result.attrs
+    size = " --size small" if attrs["size"] == "small" else ""
+    source = "prior" if facts.prior else facts.posterior.get("file", "FILE")
+    if source == f"{attrs['model']}.nc":
+        source = f"models/posteriors/{source}"
+    return f"vtrial run scenarios/{attrs['scenario_name']}.yaml{size} --posterior {source}"
+
+
+def _posterior(facts: Facts) -> dict[str, Any]:
+    """What the file of the draws says of itself, in the words of a report."""
+    told = facts.posterior
+    if not told:
+        return {}
+    names = {
+        "file": "file", "sha256": "sha256", "model": "calibrated model", "model_sha256": "sha256 of that model",
+        "evidence_sha256": "sha256 of its evidence", "seed": "seed", "worst_rhat": "highest R-hat",
+        "least_ess": "lowest ESS, bulk or tail", "divergences": "divergences",
+    }  # fmt: skip
+    forms = {"worst_rhat": ".3f", "least_ess": ",.0f", "divergences": ","}
+    found = {words: format(told[key], forms.get(key, "")) for key, words in names.items() if key in told}
+    for key, words in (("sampler", "sampler"), ("versions", "made with")):
+        if key in told:
+            found[words] = ", ".join(f"{name} {value}" for name, value in json.loads(told[key]).items())
+    return found
 
 
 def _head(facts: Facts, stratum: str) -> dict[str, Any]:

@@ -17,11 +17,20 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from vtrial.endpoint import Endpoint, outcomes, windows
 from vtrial.estimand import Accept, Estimands, Outcome
-from vtrial.model import Model, Surface, draw_parameters, eta_names, load_model, model_names
+from vtrial.model import (
+    PRIOR,
+    Model,
+    Surface,
+    draw_parameters,
+    eta_names,
+    load_model,
+    model_names,
+    shipped_posterior,
+)
 from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
-from vtrial.scenario.check import check, fixed
+from vtrial.scenario.check import check, fixed, no_posterior
 from vtrial.scheme import Plain, Sampling, Scheme, Sobol
 from vtrial.spec import Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
 
@@ -41,11 +50,16 @@ class ModelChoice(Spec):
     """How the drugs' contributions combine: product term alpha, additivity, or independent action."""
     food: Literal["fasted", "fed"] = "fasted"
     """Whether doses are taken fasted, which gives the higher peak of pregabalin, or fed."""
+    draws_from: Literal["posterior", "prior"] | None = None
+    """Where draws of the population parameters come from: the posterior that the library holds of the model
+    (`models/posteriors/`), or the model's priors. Left out: the posterior where there is one, or else the priors."""
     fix: dict[str, float | str] = Field(default_factory=dict)
-    """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions."""
+    """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions, put in
+    place in draws that stay as they are otherwise. A posterior ties parameters to each other, and those tied to a
+    fixed one are not moved, as a new calibration would move them."""
     parameters: Literal["uncertain", "median"] = "uncertain"
-    """Draw the population parameters, or hold each at its median (of the posterior, if one is given, or else of the
-    prior): draws then differ by their patients alone, and intervals are simulation error."""
+    """Draw the population parameters, or hold each at its median (of what draws come from): draws then differ by their
+    patients alone, and intervals are simulation error."""
 
 
 class Treatment(Spec):
@@ -204,10 +218,24 @@ class Scenario:
         """Groups of a draw's patients that are independent of each other; None if every patient is."""
         return self.scheme(self.patients).replicates
 
+    def draws_from(self) -> Path | str:
+        """Where the draws come from that the scenario asks for: a posterior file of the library, or "prior"."""
+        asked = self.spec.model.draws_from
+        if asked == PRIOR:
+            return PRIOR
+        found = shipped_posterior(self.model)
+        if found is None and asked is not None:
+            raise InputError([f"model.draws_from: {no_posterior(self.model)}"])
+        return found or PRIOR
+
     def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
-        """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`."""
+        """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`.
+
+        Without `posterior` (a file, or "prior") they are drawn from what the scenario asks for.
+        """
         held = self.spec.model.parameters == "median"
         seed = self.spec.simulation.seed
+        posterior = self.draws_from() if posterior is None else posterior
         return draw_parameters(self.model, self.draws, seed, posterior=posterior, fix=self.fix, median=held)
 
     def varied(self, change: Change) -> Scenario:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from vtrial.endpoint import TimeAtLevel
 from vtrial.estimand import POPULATION
 from vtrial.model import Model, check_fixed
+from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
 from vtrial.scheme import unbalanced
@@ -32,6 +33,12 @@ def fixed(value: float | str, unit: str) -> float:
             raise PydanticCustomError("fix", "{text}", {"text": f"given '{value}': a plain number is due here"})
         return float(value)
     return magnitude(value, unit)
+
+
+def no_posterior(model: Model) -> str:
+    """Say that the library holds no posterior of a model, and what to do."""
+    where = posterior_path(model)
+    return f"there is no posterior of {model.name} ({where} is missing): calibrate it, or say prior"
 
 
 def check(
@@ -59,6 +66,8 @@ def _check_balance(simulation: Simulation) -> Iterator[Finding]:
 
 
 def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+    if spec.model.draws_from == "posterior" and not posterior_path(model).exists():
+        yield ("model", "draws_from"), no_posterior(model)
     yield from _check_fix(("model", "fix"), spec.model.fix, {}, model)
     for name, change in (spec.sensitivities.cases if spec.sensitivities else {}).items():
         yield from _check_fix(("sensitivities", "cases", name, "fix"), change.fix, spec.model.fix, model)

@@ -1,7 +1,14 @@
 """The command line: each command calls one public function, prints, and says how it ended.
 
 Exit codes: 0 done; 2 the input cannot be used (every reason is printed, nothing is written); 3 the run was
-written but misses a condition of its scenario's `accept`; 130 interrupted, nothing written.
+written but misses a condition of its scenario's `accept`, or the posterior was but is in doubt; 130 interrupted,
+nothing written.
+
+| module | holds |
+|---|---|
+| `console` | the two consoles, and how a command ends that cannot go on |
+| `work` | long work: bars, and files that are written whole or not at all |
+| `posterior` | posteriors as tables |
 """
 
 from __future__ import annotations
@@ -9,18 +16,16 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from vtrial.cli.console import err, guarded, out, plain
+from vtrial.cli.work import compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
 from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
 
@@ -42,10 +47,9 @@ app = typer.Typer(
     A scenario is one YAML file; [bold]vtrial init DIR[/] lays out a folder with examples to start from.
 
     [bold]Research software: not for dosing decisions in patients.[/]""",
-    epilog="Exit codes: 0 done; 2 unusable input, nothing written; 3 a condition of the scenario's accept failed; "
-    "130 interrupted, nothing written.",
+    epilog="Exit codes: 0 done; 2 unusable input, nothing written; 3 written, but a condition of the scenario's accept "
+    "failed or the posterior is in doubt; 130 interrupted, nothing written.",
 )
-out, err = Console(), Console(stderr=True)
 
 
 class Size(StrEnum):
@@ -58,36 +62,17 @@ class Size(StrEnum):
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 
 
-def guarded[**P](command: Callable[P, None]) -> Callable[P, None]:
-    """Turn unusable input into messages and exit code 2, an interruption into exit code 130."""
-
-    @wraps(command)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except InputError as error:
-            for problem in error.problems:
-                err.print(f"[red]error:[/] {_plain(str(problem))}", soft_wrap=True)
-            count = len(error.problems)
-            err.print(f"{count} problem{'s' if count != 1 else ''}; nothing was written.")
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            err.print("interrupted; nothing was written.")
-            raise typer.Exit(130) from None
-
-    return inner
-
-
-def _plain(text: str) -> str:
-    """Text from a file, safe from being read as markup."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
 def _trajectories(scenario: Scenario) -> int:
     """Patient-trajectories of a run: every patient under every arm."""
     return len(scenario.arms) * len(scenario.population.strata) * scenario.draws * scenario.patients
+
+
+def _source(scenario: Scenario) -> str:
+    """Where the parameters of a run will come from; whether a posterior belongs to its model shows when it is read."""
+    from vtrial.model.posterior import PRIOR, posterior_path
+
+    path = posterior_path(scenario.model)
+    return "the priors" if scenario.spec.model.draws_from == PRIOR or not path.exists() else f"posterior {path.name}"
 
 
 @app.command()
@@ -104,8 +89,9 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
             problems += error.problems
             continue
         out.print(
-            f"[green]ok[/] {_plain(str(path))}: {len(scenario.arms)} arms x {len(scenario.population.strata)} strata x "
-            f"{scenario.draws} draws x {scenario.patients} patients = {_trajectories(scenario):,} patient-trajectories",
+            f"[green]ok[/] {plain(str(path))}: {len(scenario.arms)} arms x {len(scenario.population.strata)} strata x "
+            f"{scenario.draws} draws x {scenario.patients} patients = {_trajectories(scenario):,} patient-trajectories"
+            f", parameters from {_source(scenario)}",
             soft_wrap=True,
         )
     if problems:
@@ -120,7 +106,12 @@ def run(
         Path | None, typer.Option("-o", "--output", help="Folder to write; default reports/NAME.")
     ] = None,
     posterior: Annotated[
-        Path | None, typer.Option(help="Draws of the parameters (netCDF, ArviZ); default: the model's priors.")
+        str | None,
+        typer.Option(
+            metavar="FILE|prior",
+            help="Draws of the parameters: a netCDF file (ArviZ), or the word prior for the model's priors. Default: "
+            "as the scenario says (model.draws_from), or else the model's own posterior, or if it has none its priors.",
+        ),
     ] = None,
     size: Annotated[Size, typer.Option(help="Size of the Monte Carlo, from the scenario.")] = Size.full,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all processors.")] = None,
@@ -134,7 +125,7 @@ def run(
         with stage("read the scenario"):
             checked = load_scenario(scenario, size=size.value)
         folder = output or Path("reports") / scenario.stem
-        _refuse_foreign(folder)
+        refuse_foreign(folder)
         with stage("start-up"):
             from vtrial import trial
             from vtrial.compiled import watched
@@ -142,23 +133,23 @@ def run(
             from vtrial.report import print_risks, write_report
             from vtrial.result import save_result
 
-            announcing = watched(_compiling())
-        with announcing, _progress() as progress:
+            announcing = watched(compiling())
+        with announcing, progress_bar() as progress:
             result = trial.run(checked, posterior=posterior, threads=threads, memory=memory, progress=progress)
-        with _whole(folder) as part:
+        with whole(folder) as part:
             with stage("save"):
                 save_result(result, part / "result.nc")
             with stage("report"):
                 write_report(result, part)
         with stage("report"):
             print_risks(result, out)
-        out.print(f"\nreport: {_plain(str(folder / 'report.html'))}", soft_wrap=True)
+        out.print(f"\nreport: {plain(str(folder / 'report.html'))}", soft_wrap=True)
     if costs:
         out.print()
         print_profile(costs, _trajectories(checked), out)
     missed = failed(checked.spec.accept, result["estimates"].to_dataset())
     for line in missed:
-        err.print(f"[red]accept:[/] {_plain(line)}", soft_wrap=True)
+        err.print(f"[red]accept:[/] {plain(line)}", soft_wrap=True)
     if missed:
         raise typer.Exit(3)
 
@@ -177,34 +168,71 @@ def report(
 
     loaded = load_result(result)
     folder = output or result.parent
-    _refuse_foreign(folder)
-    with _whole(folder) as part:
+    refuse_foreign(folder)
+    with whole(folder) as part:
         save_result(loaded, part / "result.nc")
         write_report(loaded, part)
-    out.print(f"report: {_plain(str(folder / 'report.html'))}", soft_wrap=True)
+    out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
 
 
 @app.command()
 @guarded
 def models(name: Annotated[str | None, typer.Argument(help="Show the parameters of one model.")] = None) -> None:
-    """List the models, or one model's parameters with their priors, units, evidence and grade."""
+    """List the models, or one model's parameters with their priors, posteriors, units, evidence and grade."""
+    from vtrial.cli.posterior import parameter_table
     from vtrial.model import load_model, model_names
 
     if name is None:
         for each in model_names():
-            out.print(f"[bold]{each}[/]  {_plain(load_model(each).title)}", soft_wrap=True)
+            out.print(f"[bold]{each}[/]  {plain(load_model(each).title)}", soft_wrap=True)
         return
     model = load_model(name)
-    out.print(_plain(model.description), soft_wrap=True)
-    table = Table(title=_plain(model.title))
-    for column in ("parameter", "prior", "unit", "grade", "evidence", "what it is"):
-        table.add_column(column, no_wrap=column == "parameter", overflow="fold")
-    for param in model.params:
-        cells = (param.name, str(param.prior), param.unit, param.grade, " ".join(param.rows), param.label)
-        table.add_row(*map(_plain, cells))
-    out.print(table)
+    out.print(plain(model.description), soft_wrap=True)
+    out.print(parameter_table(model))
     for limit in model.limits:
-        out.print(f"- {_plain(limit)}", soft_wrap=True)
+        out.print(f"- {plain(limit)}", soft_wrap=True)
+
+
+@app.command()
+@guarded
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Name of a model that has evidence.", show_default=False)],
+    chains: Annotated[int, typer.Option(min=2, help="Chains, as many at a time as there are processors.")] = 4,
+    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain after the warm-up.")] = 1000,
+    warm_up: Annotated[int, typer.Option(min=1, help="Draws of each chain that tune it, and are not kept.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler.")] = 20260701,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
+    ] = None,
+) -> None:
+    """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
+    from vtrial.calibration.evidence import load_evidence
+    from vtrial.cli.posterior import posterior_table
+    from vtrial.model import load_model
+    from vtrial.model.posterior import describe_posterior, doubts, posterior_path
+
+    chosen = load_model(model)
+    load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
+    path = output or posterior_path(chosen)
+    refuse_unwritable(path)
+    err.print("loading the sampler")
+    from vtrial.calibration import fit
+
+    with sampling_bar() as progress:
+        found = fit.calibrate(
+            chosen, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress,
+            tell=lambda text: err.print(plain(text), soft_wrap=True),
+        )  # fmt: skip
+        fit.save_posterior(found, chosen, path)
+    out.print(posterior_table(chosen, path))
+    described = describe_posterior(path)
+    out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
+    doubtful = doubts(described)
+    for line in doubtful:
+        err.print(f"[red]doubtful:[/] {plain(line)}", soft_wrap=True)
+    if doubtful:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -223,12 +251,12 @@ def policies(
     table = Table("policy", "drug", "grade", "first day" if covariates else "title", title="Policies")
     for name, policy in house.policies.items():
         text = _first_day(policy, covariates, _read_clock(start)) if covariates else policy.title
-        table.add_row(*map(_plain, (name, policy.drug, policy.grade, text)))
+        table.add_row(*map(plain, (name, policy.drug, policy.grade, text)))
     out.print(table)
     arms = Table("arm", "grade", "role", "policies", title="Arms")
     for name, arm in house.arms.items():
         pairs = " + ".join(policy or f"no {drug}" for drug, policy in arm.drugs.items())
-        arms.add_row(*map(_plain, (name, arm.grade or "", arm.role, pairs)))
+        arms.add_row(*map(plain, (name, arm.grade or "", arm.role, pairs)))
     out.print(arms)
     out.print("Research software: not for dosing decisions in patients.")
 
@@ -293,11 +321,11 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make.", show_def
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError([f"{folder}: exists and is not an empty folder"])
     skip = shutil.ignore_patterns("__pycache__", ".*")
-    with _whole(folder) as part:
+    with whole(folder) as part:
         for name in ("models", "scenarios"):
             shutil.copytree(INSTALLED / name, part / name, ignore=skip)
     first = "vtrial run scenarios/index_patient.yaml --size small"
-    out.print(f"{_plain(str(folder))}: cd there, and {first}", soft_wrap=True)
+    out.print(f"{plain(str(folder))}: cd there, and {first}", soft_wrap=True)
 
 
 @app.command("fit-population")
@@ -315,71 +343,4 @@ def fit_population(
     fit.write(model, output)
     table = compare.compare_to_csv(csv, model)
     out.print(table.to_string(), soft_wrap=True)
-    out.print(f"covariate model: {_plain(str(output))}", soft_wrap=True)
-
-
-# ------------------------------------------------------------------------------------------- long work
-
-
-def _compiling() -> Callable[[], AbstractContextManager[None]]:
-    """Mark compilations, and announce the first: a run that no cache helps looks as if it hung."""
-    said = False
-
-    def around() -> AbstractContextManager[None]:
-        nonlocal said
-        if not said:
-            err.print(
-                "Compiling the kernels for this machine (once, about a minute; longer if it is busy) ...",
-                soft_wrap=True,
-            )
-        said = True
-        return stage("compile", alone=True)
-
-    return around
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on a terminal; silence elsewhere."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("patient-trajectories", total=None, rate="")
-
-        def update(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
-
-        yield update
-
-
-OURS = {"result.nc", "report.html", "report.md", "estimates.csv", "figures"}
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but a result of ours."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError([f"{folder}: is not a folder"])
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in OURS) if folder.exists() else []
-    if foreign:
-        raise InputError([f"{folder}: holds other files ({', '.join(foreign[:3])}); choose another folder with -o"])
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of `folder` when all is written, and vanishes if anything fails."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    part.chmod(0o755)  # mkdtemp keeps it to its owner; a report is to be read
-    try:
-        yield part
-        if folder.exists():
-            old = part.with_name(f"{part.name}-old")
-            folder.rename(old)
-            part.rename(folder)
-            shutil.rmtree(old)
-        else:
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    out.print(f"covariate model: {plain(str(output))}", soft_wrap=True)

@@ -1,0 +1,65 @@
+"""Posteriors as tables: of a calibration, and beside the priors of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from vtrial.cli.console import err, plain
+from vtrial.model.posterior import ESS_LIMIT, RHAT_LIMIT, Marginal, marginals, shipped_posterior
+from vtrial.problem import InputError
+
+if TYPE_CHECKING:
+    from vtrial.model import Model
+
+INTERVAL = 0.95
+
+
+def parameter_table(model: Model) -> Table:
+    """The parameters of a model: priors, posteriors where the library holds them, units, evidence, grades."""
+    found = _marginals(model)
+    of_posterior = [f"posterior: median ({INTERVAL:.0%} interval)"] if found else []
+    table = Table(title=plain(model.title))
+    for column in ("parameter", "prior", *of_posterior, "unit", "grade", "evidence", "what it is"):
+        table.add_column(column, no_wrap=column == "parameter", overflow="fold")
+    for param in model.params:
+        told = ["{} ({})".format(*_write(found[param.name])) if param.name in found else "–"] if found else []
+        cells = (param.name, str(param.prior), *told, param.unit, param.grade, " ".join(param.rows), param.label)
+        table.add_row(*map(plain, cells))
+    return table
+
+
+def _marginals(model: Model) -> dict[str, Marginal]:
+    """Posterior of each parameter; none, with the reason on the second console, if the file does not belong."""
+    try:
+        path = shipped_posterior(model)
+    except InputError as error:
+        for problem in error.problems:
+            err.print(f"[yellow]no posterior:[/] {plain(str(problem))}", soft_wrap=True)
+        return {}
+    return {} if path is None else marginals(path, interval=INTERVAL)
+
+
+def posterior_table(model: Model, path: Path) -> Table:
+    """The posterior of every parameter, those of the calibration alone after the model's, with its diagnostics."""
+    units = {param.name: param.unit for param in model.params}
+    table = Table(title=f"Posterior of {plain(model.name)}")
+    table.add_column("parameter", no_wrap=True)
+    for column in ("median", f"{INTERVAL:.0%} interval", "unit", "R-hat", "ESS"):
+        table.add_column(column, justify="left" if column == "unit" else "right", no_wrap=True)
+    for name, found in marginals(path, interval=INTERVAL).items():
+        rhat = _marked(f"{found.rhat:.3f}", found.rhat < RHAT_LIMIT)
+        ess = _marked(f"{found.ess:,.0f}", found.ess > ESS_LIMIT)
+        table.add_row(plain(name), *_write(found), plain(units.get(name, "1")), rhat, ess)
+    return table
+
+
+def _marked(text: str, good: bool) -> str:
+    return text if good else f"[red]{text}[/]"
+
+
+def _write(found: Marginal) -> tuple[str, str]:
+    """Median and interval."""
+    return f"{found.median:.3g}", f"{found.lo:.3g} to {found.hi:.3g}"
