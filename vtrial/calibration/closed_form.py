@@ -84,49 +84,60 @@ def modes(drug: Drug, par: Mapping[str, Any], *, effect: bool) -> list[tuple[Any
 
 @dataclass(frozen=True)
 class Course:
-    """Moments at which a course of equal doses is looked at.
+    """Moments at which a course of equal doses is looked at: some hours after some of the doses.
 
     Parameters
     ----------
-    time : array, shape (moment,)
-        Hours since the first dose.
-    phase : array, shape (moment,)
+    phase : array, shape (phase,)
         Hours since the latest dose; later than any lag.
-    doses : array, shape (moment,)
+    latest : array, shape (dose,)
+        Time of that dose, h since the first.
+    doses : array, shape (dose,)
         Doses until then.
-    begun : array, shape (moment,)
+    begun : array, shape (dose,)
         1 if the first of them was the first of all; 0 in the steady state, whatever `doses` says.
-    scale : array, shape (moment,)
+    scale : array, shape (dose,)
         Dose at that time, relative to the one that is named.
     interval : float or array
         Hours between doses.
+
+    Notes
+    -----
+    Courses side by side have shapes (course, 1, phase) and so on.
     """
 
-    time: Any
     phase: Any
+    latest: Any
     doses: Any
     begun: Any
     scale: Any
     interval: Any
 
+    @property
+    def time(self) -> Any:
+        """Hours since the first dose, shape (dose, phase)."""
+        return self.latest[..., :, None] + self.phase[..., None, :]
+
     def concentration(self, drug: Drug, par: Mapping[str, Any], *, effect: bool = True) -> Any:
-        """Concentration per mg, shape (n, moment), for parameters of shape (n, 1) or numbers."""
-        since = greater(self.phase - par[f"{drug.name}.tlag"], 0.0)
+        """Concentration per mg, shape (n, dose, phase), for parameters of shape (n, 1, 1) or numbers."""
+        since = greater(self.phase[..., None, :] - par[f"{drug.name}.tlag"], 0.0)
+        lasted, begun = (self.interval * self.doses)[..., :, None], self.begun[..., :, None]
+        interval = self.interval[..., None] if isinstance(self.interval, np.ndarray) else self.interval
         total = 0.0
         for rate, weight in modes(drug, par, effect=effect):
-            left = 1.0 - np.exp(-rate * self.interval)
-            given = 1.0 - self.begun * np.exp(-rate * (self.interval * self.doses))
-            total = total + weight * np.exp(-rate * since) * (given / left)
-        return self.scale * total
+            given = (1.0 - begun * np.exp(-rate * lasted)) / (1.0 - np.exp(-rate * interval))
+            total = total + weight * np.exp(-rate * since) * given
+        return self.scale[..., :, None] * total
 
     def at(self, which: Any) -> Course:
-        """One moment for each patient: `which` is its position, shape (course, node)."""
-        row = np.arange(self.time.shape[0])[:, None]
+        """One moment for each patient: `which` is its position among (dose, phase), shape (course, node)."""
+        row, phases = np.arange(self.phase.shape[0])[:, None], self.phase.shape[-1]
 
-        def one(values: Array) -> Any:
-            return pt.constant(values[:, 0, :])[row, which][..., None]
+        def one(values: Array, place: Any) -> Any:
+            return pt.constant(values[:, 0, :])[row, place][..., None]
 
-        return Course(*map(one, (self.time, self.phase, self.doses, self.begun, self.scale)), self.interval)
+        of_dose = (one(values, which // phases) for values in (self.latest, self.doses, self.begun, self.scale))
+        return Course(one(self.phase, which % phases), *of_dose, self.interval)
 
 
 def highest(course: Course, value: Callable[[Course], Any]) -> Any:
@@ -135,8 +146,9 @@ def highest(course: Course, value: Callable[[Course], Any]) -> Any:
     The moment is looked for first, and the value taken there: its gradient is that of the maximum (the moment's own
     contributes nothing), for a fraction of the work, and does not hang on the rounding of what equals the maximum.
     """
-    which = pt.argmax(disconnected_grad(value(course)), axis=-1)
-    return value(course.at(which))[..., 0]
+    every = disconnected_grad(value(course))
+    which = pt.argmax(every.reshape((every.shape[0], every.shape[1], -1)), axis=-1)
+    return value(course.at(which))[..., 0, 0]
 
 
 PHASES = (0.75, 1.25, 2.0, 3.0, 4.5, 6.5)
@@ -151,37 +163,34 @@ FAR = 1e6
 
 def once() -> Course:
     """A single dose, looked at for two days."""
-    time = np.geomspace(0.5, 48.0, 20)
-    one = np.ones(len(time))
-    return Course(time, time, one, one, one, FAR)
+    one = np.ones(1)
+    return Course(np.geomspace(0.5, 48.0, 20), 0.0 * one, one, one, one, FAR)
 
 
 def repeated(interval: float) -> Course:
     """Equal doses from the first day on."""
-    phases = np.array([p for p in PHASES if p <= interval])
-    doses = np.repeat(np.array(CYCLES, float), len(phases))
-    phase = np.tile(phases, len(CYCLES))
-    one = np.ones(len(phase))
-    return Course((doses - 1.0) * interval + phase, phase, doses, one, one, interval)
+    doses = np.array(CYCLES, float)
+    one = np.ones(len(doses))
+    return Course(_phases(interval), (doses - 1.0) * interval, doses, one, one, interval)
 
 
 def titrated(interval: float, steps: Mapping[float, float]) -> Course:
     """Doses that rise: each step (its first day: share of the named dose) at its steady state from its second day."""
-    phases = np.array([p for p in PHASES if p <= interval])
-    start = np.repeat(24.0 * (np.array([*steps]) + 1.0), len(phases))
-    phase = np.tile(phases, len(steps))
-    scale = np.repeat(np.array([*steps.values()], float), len(phases))
-    one = np.ones(len(phase))
-    return Course(start + phase, phase, one, 0.0 * one, scale, interval)
+    start, one = 24.0 * (np.array([*steps]) + 1.0), np.ones(len(steps))
+    return Course(_phases(interval), start, one, 0.0 * one, np.array([*steps.values()], float), interval)
+
+
+def _phases(interval: float) -> Array:
+    return np.array([p for p in PHASES if p <= interval])
 
 
 def side_by_side(courses: Sequence[Course]) -> Course:
-    """Several courses as one, shape (course, 1, moment): shorter ones are filled up with their last moment."""
-    longest = max(len(course.time) for course in courses)
+    """Several courses as one: shorter ones are filled up with their last moments."""
 
     def filled(name: str) -> Array:
         rows = [getattr(course, name) for course in courses]
+        longest = max(len(row) for row in rows)
         return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])[:, None, :]
 
     interval = np.array([course.interval for course in courses])[:, None, None]
-    return Course(*map(filled, ("time", "phase", "doses", "begun", "scale")), interval)
+    return Course(*map(filled, ("phase", "latest", "doses", "begun", "scale")), interval)

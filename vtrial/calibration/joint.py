@@ -164,13 +164,13 @@ class Joint:
     # -------------------------------------------------------------------------------------------- events
 
     def _log_peaks(self, theta: Theta, par: Par, situations: Sequence[Situation]) -> Any:
-        """Log of the largest A U / Tol, shape (situation, node); `par` has shape (cohort, node, 1).
+        """Log of the largest A U / Tol, shape (situation, node); `par` has shape (cohort, node, 1, 1).
 
         All drugs of a situation are taken together.
         """
         who = np.array([[*self.cohorts].index(s.cohort) for s in situations])
         theirs = {name: value[who] if getattr(value, "ndim", 0) else value for name, value in par.items()}
-        mg = [np.array([s.doses[k][2] for s in situations])[:, None, None] for k in range(len(situations[0].doses))]
+        mg = [np.array([s.doses[k][2] for s in situations])[:, None, None, None] for k in range(len(situations[0].doses))]
         drugs = [next(drug for drug in self.model.drugs if drug.name == name) for name, *_ in situations[0].doses]
 
         def log_drive(course: Course) -> Any:
@@ -186,10 +186,10 @@ class Joint:
         return highest(side_by_side([_course(s.doses[0][1]) for s in situations]), log_drive)
 
     def _patients(self, theta: Theta) -> Par:
-        """Parameters of the patients of all cohorts, shape (cohort, node, 1)."""
+        """Parameters of the patients of all cohorts, shape (cohort, node, 1, 1)."""
         cohorts = [*self.cohorts.values()]
-        people = {name: np.stack([c.people[name] for c in cohorts])[..., None] for name in cohorts[0].people}
-        z = {name: np.stack([c.z[name] for c in cohorts])[..., None] for name in cohorts[0].z}
+        people = {name: np.stack([c.people[name] for c in cohorts])[..., None, None] for name in cohorts[0].people}
+        z = {name: np.stack([c.z[name] for c in cohorts])[..., None, None] for name in cohorts[0].z}
         return individual(self.model, theta, people, z)
 
     def _peaks(self, theta: Theta) -> Peaks:

@@ -55,7 +55,7 @@ def _excreted(drug: Drug, who: People) -> Any:
 
 def _cmax(drug: Drug, who: People) -> Any:
     """Largest concentration after one dose, among moments that lie 27% apart."""
-    par = {name: value[None, :, None] if getattr(value, "ndim", 0) else value for name, value in who.own.items()}
+    par = {name: value[None, :, None, None] if getattr(value, "ndim", 0) else value for name, value in who.own.items()}
     return who.amt * highest(side_by_side([once()]), lambda c: c.concentration(drug, par, effect=False))[0]
 
 
