@@ -12,13 +12,13 @@ same lines run on arrays of virtual patients and, for calibration, inside a PyMC
 | `draw` | draws of the population parameters |
 """
 
-from vtrial.model.draw import check_fixed, draw_parameters, eta_names
+from vtrial.model.draw import check_fixed, dialysed, draw_parameters, eta_names
 from vtrial.model.load import evidence_rows, load_model, model_names
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform, Values, greater, lesser
 from vtrial.model.record import GRADES, Drug, Model, Param, Surface, individual
 
 __all__ = [
     "GRADES", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior", "Surface",
-    "Uniform", "Values", "check_fixed", "draw_parameters", "eta_names", "evidence_rows", "greater", "individual",
-    "lesser", "load_model", "model_names",
+    "Uniform", "Values", "check_fixed", "dialysed", "draw_parameters", "eta_names", "evidence_rows", "greater",
+    "individual", "lesser", "load_model", "model_names",
 ]  # fmt: skip

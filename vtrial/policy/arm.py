@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
-from vtrial.policy.form import Clock, Grade, Patients, Percent
+from vtrial.dialysis import Sessions
+from vtrial.policy.form import Clock, Grade, Patients, Percent, refuse
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.spec import InputError, Spec, nearest
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
     from vtrial.policy.load import Policies
 
 
+type _Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+
+
 class Arm(Spec):
     """A named set of policies, one for each drug."""
 
-    drugs: dict[str, str | None] = Field(min_length=1)
+    drugs: dict[str, str | None] = Field(default_factory=dict)
     """Drug -> policy, or null where the arm does not give the drug."""
+    mix: dict[str, _Share] = Field(default_factory=dict)
+    """Arm -> share, instead of drugs: a mixture of other arms, of which each patient has one by chance. Shares sum to
+    1. Its outcomes are the mean over the components, each of which is worked out for every patient."""
     role: Literal["core", "control", "sensitivity"] = "core"
     """Place in the study."""
     grade: Grade | None = None
@@ -32,10 +39,23 @@ class Arm(Spec):
     """Drug -> trial day of its first dose, where that is not day 1."""
     start_clock: Clock | None = None
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
+    sessions: Sessions | None = None
+    """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
     note: str | None = None
     """Remark."""
 
     _id: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _one_form(self):
+        if bool(self.drugs) == bool(self.mix):
+            raise refuse("an arm needs either 'drugs' or 'mix'")
+        others = [name for name in ("otherwise", "start_day", "start_clock", "sessions") if getattr(self, name)]
+        if self.mix and others:
+            raise refuse(f"a mixture leaves {', '.join(others)} to its components")
+        if self.mix and abs(sum(self.mix.values()) - 1) > 1e-9:
+            raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
+        return self
 
     @property
     def id(self) -> str:
@@ -93,8 +113,8 @@ class ArmFile(Spec):
     """Advice in words."""
 
 
-type Known = dict[tuple[str, float, float, bool], Regimens]
-"""Regimens by policy, shift, horizon and whether doses rise."""
+type Known = dict[tuple[Any, ...], Regimens]
+"""Regimens of the same patients by policy, shift, horizon, whether doses rise, and ends of sessions."""
 
 
 def arm_regimens(
@@ -105,6 +125,7 @@ def arm_regimens(
     start: float,
     horizon: float,
     titrate: bool = False,
+    after: Sequence[float] | None = None,
     known: Known | None = None,
 ) -> dict[str, Regimens]:
     """Give every patient the doses of an arm, drug by drug.
@@ -123,6 +144,8 @@ def arm_regimens(
         End of dosing, h from the start.
     titrate : bool
         Whether doses rise, or are held at the start.
+    after : sequence of float, optional
+        When sessions of haemodialysis end, h from the start, for policies that dose patients on dialysis then.
     known : dict, optional
         What policies gave these patients at this start under other arms; what this arm adds is put into it.
 
@@ -148,7 +171,7 @@ def arm_regimens(
     """
     shape = patient_shape(patients)
     known = {} if known is None else known
-    clock = {"start": start, "horizon": horizon, "titrate": titrate}
+    clock: Any = {"start": start, "horizon": horizon, "titrate": titrate, "after": after}
     given = {drug: _drug_regimens(arm, drug, policies, patients, known, **clock) for drug in arm.drugs}
     age_min = arm.age_min(policies.policies)
     if arm.otherwise is None or age_min is None:
@@ -171,13 +194,16 @@ def _drug_regimens(
     start: float,
     horizon: float,
     titrate: bool,
+    after: Sequence[float] | None,
 ) -> Regimens:
     name = arm.drugs[drug]
     if name is None:
         return Regimens.none(drug, patient_shape(patients))
     shift = 24.0 * (arm.start_day.get(drug, 1) - 1)
-    which = name, shift, horizon, titrate
+    own = None if after is None else tuple(end - shift for end in after if end > shift)
+    which = name, shift, horizon, titrate, own
     if which not in known:
         policy = policies.policies[name]
-        known[which] = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate).later(shift)
+        given = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate, after=own)
+        known[which] = given.later(shift)
     return known[which]
