@@ -80,14 +80,14 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
         note = "; ".join(filter(None, [text, arm.note]))
         own = {"id": arm.id, "role": arm.role, "grade": arm.grade, "otherwise": None, "note": note}
         return {**own, "doses": _mixed_doses(scenario, arm), "drugs": several}
-    for drug, name in arm.drugs.items():
-        if name is None:
+    for drug in arm.drugs:
+        policy = arm.policy(drug, scenario.policies.policies)
+        if policy is None:
             continue
-        policy = scenario.policies.policies[name]
         strengths = scenario.policies.strengths.get(drug)
         odd = unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
         drugs[drug] = {
-            "id": name,
+            "id": policy.id,
             "title": policy.title,
             "grade": policy.grade,
             "sources": list(policy.sources),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.dialysis import Sessions
-from vtrial.policy.form import Clock, Grade, Patients, Percent, refuse
+from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Percent, refuse
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.spec import InputError, Spec, nearest
@@ -21,11 +22,40 @@ if TYPE_CHECKING:
 type _Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 
 
+class FixedDose(Spec):
+    """One dose for everyone, whatever the renal function, on dialysis too."""
+
+    dose: Amount
+    """Amount of each dose."""
+    freq: FrequencyName
+    """How often: a name of `FREQUENCIES`."""
+
+
+@lru_cache(maxsize=256)
+def fixed_policy(drug: str, given: FixedDose) -> Policy:
+    """The policy that a fixed dose amounts to.
+
+    Examples
+    --------
+    >>> policy = fixed_policy("baclofen", FixedDose(dose="5 mg", freq="TID"))
+    >>> policy.id, policy.regimens({"AGE": [70.0]}, start=8.0, horizon=24.0).total(0, 24).tolist()
+    ('5 mg TID', [15.0])
+    """
+    text = f"{given.dose:g} mg {given.freq}"
+    tier = {"dose": f"{given.dose!r} mg", "freq": given.freq, "grade": "B", "analyst_choice": True}
+    policy = Policy.model_validate(
+        {"title": f"{text} for everyone", "kind": "analyst", "grade": "B", "sources": ["the scenario"],
+         "renal": {"metric": "none", "tiers": [tier]}}
+    )  # fmt: skip
+    policy._id, policy._drug = text, drug
+    return policy
+
+
 class Arm(Spec):
     """A named set of policies, one for each drug."""
 
-    drugs: dict[str, str | None] = Field(default_factory=dict)
-    """Drug -> policy, or null where the arm does not give the drug."""
+    drugs: dict[str, str | FixedDose | None] = Field(default_factory=dict)
+    """Drug -> policy, or a dose for everyone, or null where the arm does not give the drug."""
     mix: dict[str, _Share] = Field(default_factory=dict)
     """Arm -> share, instead of drugs: a mixture of other arms, of which each patient has one by chance. Shares sum to
     1. Its outcomes are the mean over the components, each of which is worked out for every patient."""
@@ -64,8 +94,15 @@ class Arm(Spec):
 
     def age_min(self, policies: Mapping[str, Policy]) -> float | None:
         """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""
-        chosen = [policies[name] for name in self.drugs.values() if name is not None]
-        return max((policy.applies.age_min for policy in chosen if policy.applies), default=None)
+        chosen = [self.policy(drug, policies) for drug in self.drugs]
+        return max((policy.applies.age_min for policy in chosen if policy and policy.applies), default=None)
+
+    def policy(self, drug: str, policies: Mapping[str, Policy]) -> Policy | None:
+        """The policy of a drug; None where the arm does not give it."""
+        given = self.drugs.get(drug)
+        if isinstance(given, FixedDose):
+            return fixed_policy(drug, given)
+        return None if given is None else policies[given]
 
 
 class AkiOverlay(Spec):
@@ -196,14 +233,13 @@ def _drug_regimens(
     titrate: bool,
     after: Sequence[float] | None,
 ) -> Regimens:
-    name = arm.drugs[drug]
-    if name is None:
+    policy = arm.policy(drug, policies.policies)
+    if policy is None:
         return Regimens.none(drug, patient_shape(patients))
     shift = 24.0 * (arm.start_day.get(drug, 1) - 1)
     own = None if after is None else tuple(end - shift for end in after if end > shift)
-    which = name, shift, horizon, titrate, own
+    which = policy.id, drug, shift, horizon, titrate, own
     if which not in known:
-        policy = policies.policies[name]
         given = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate, after=own)
         known[which] = given.later(shift)
     return known[which]

@@ -189,7 +189,7 @@ def check_arm(
     wrong: list[tuple[Where, str]] = []
     for drug, name in arm.drugs.items():
         same = [known.id for known in policies.policies.values() if known.drug == drug]
-        if name is None or name in ignore or name in same:
+        if not isinstance(name, str) or name in ignore or name in same:
             continue
         hint = nearest(name, same) if same else "there are no policies of this drug"
         wrong.append((("drugs", drug), f"unknown policy '{name}' of {drug}; {hint}"))
@@ -202,7 +202,7 @@ def check_arm(
         return wrong + _check_mix(arm, {**policies.arms, **(beside or {})})
     if all(name is None for name in arm.drugs.values()):
         wrong.append((("drugs",), "the arm gives no drug at all"))
-    if not wrong and not ignore & set(arm.drugs.values()):
+    if not wrong and not ignore & {name for name in arm.drugs.values() if isinstance(name, str)}:
         wrong += _check_otherwise(arm, policies)
     return wrong
 

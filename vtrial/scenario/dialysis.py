@@ -68,7 +68,7 @@ def _check_policies(spec: ScenarioSpec, policies: Policies, population: Populati
     for place, name in enumerate(spec.treatment.arms):
         parts = list(known[name].mix or (name,)) if name in known else []
         chosen = [policy for part in parts if part in known for policy in known[part].drugs.values()]
-        for policy in sorted({policy for policy in chosen if policy and policy in policies.policies}):
+        for policy in sorted({name for name in chosen if isinstance(name, str) and name in policies.policies}):
             says, where = f"policy {policy} of arm '{name}'", ("treatment", "arms", place)
             if between and policies.policies[policy].dialysis_basis == "sessions":
                 yield where, f"{says} doses after sessions of dialysis: give {', '.join(between)} 'sessions'"
