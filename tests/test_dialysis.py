@@ -275,7 +275,7 @@ def test_example_patients_on_dialysis_have_the_middle_of_their_residual_function
 
 REFUSED = {
     "overlap": ("hours: 4 h", "hours: 25 h", "a session of 25 h has not ended 24 h after its start"),
-    "off the grid": ("first: 20 h", "first: 20.2 h", "20.2 h is not a multiple of simulation.step, 0.5 h"),
+    "off the grid": ("first: 20 h", "first: 20.2 h", "first 20.2 h is not a multiple of simulation.step, 0.5 h"),
     "residual without dialysis": ("dialysis: true, ", "", "'residual_gfr' is for patients on dialysis"),
     "residual upside down": ("[2 mL/min, 6 mL/min]", "[6 mL/min, 2 mL/min]", "impossible range"),
     "unknown key": ("first: 20 h", "frist: 20 h", "unknown key 'frist'; did you mean 'first'?"),

@@ -19,8 +19,7 @@ def check_dialysis(
     spec: ScenarioSpec, model: Model, policies: Policies, population: Population
 ) -> Iterator[tuple[Where, str]]:
     """Every finding, with the path of keys that leads to it."""
-    given = list(_given(spec))
-    for where, sessions in given:
+    for where, sessions in _given(spec, policies):
         yield from _check_steps(spec, where, sessions)
         lacking = sorted(set(model.clearances_by_dialysis) - set(dialysed(model)))
         if model.dynamics is not None:
@@ -30,19 +29,21 @@ def check_dialysis(
     yield from _check_policies(spec, policies, population)
 
 
-def _given(spec: ScenarioSpec) -> Iterator[tuple[Where, Sessions]]:
+def _given(spec: ScenarioSpec, policies: Policies) -> Iterator[tuple[Where, Sessions]]:
     """Sessions wherever they are written."""
-    if spec.population is not None:
-        several = isinstance(spec.population.strata, list) and len(spec.population.strata) > 0
-        for place, stratum in spec.population.named_strata() if several else ():
-            if stratum.sessions is not None:
-                yield ("population", "strata", place, "sessions"), stratum.sessions
-        for place, patient in enumerate(spec.population.patient or ()):
-            if patient.sessions is not None:
-                yield ("population", "patient", place, "sessions"), patient.sessions
+    for place, stratum in spec.population.named_strata():
+        if stratum.sessions is not None:
+            yield ("population", "strata", place, "sessions"), stratum.sessions
+    for place, patient in enumerate(spec.population.patient or ()):
+        if patient.sessions is not None:
+            yield ("population", "patient", place, "sessions"), patient.sessions
     for name, arm in spec.treatment.define.items():
         if arm.sessions is not None:
             yield ("treatment", "define", name, "sessions"), arm.sessions
+    for place, name in enumerate(spec.treatment.arms):
+        for part in (name, *policies.arms[name].mix) if name in policies.arms else ():
+            if part in policies.arms and (own := policies.arms[part].sessions) is not None:
+                yield ("treatment", "arms", place), own
     if spec.reference_patient is not None and spec.reference_patient.sessions is not None:
         yield ("reference_patient", "sessions"), spec.reference_patient.sessions
     if spec.examples is not None and spec.examples.patient.sessions is not None:
@@ -51,13 +52,14 @@ def _given(spec: ScenarioSpec) -> Iterator[tuple[Where, Sessions]]:
 
 def _check_steps(spec: ScenarioSpec, where: Where, sessions: Sessions) -> Iterator[tuple[Where, str]]:
     """Kinetics change at steps of the grid alone."""
-    step = spec.simulation.step if spec.simulation is not None else None
-    if step is None:
+    if spec.simulation is None:
         return
+    step, written = spec.simulation.step, where[-1] == "sessions"  # or in the library of arms
     for key, values in (("first", [sessions.first]), ("hours", [sessions.hours]), ("every", sessions.every or ())):
         for value in values:
             if abs(value / step - round(value / step)) > 1e-9:
-                yield (*where, key), f"{value:g} h is not a multiple of simulation.step, {step:g} h"
+                text = f"sessions: {key} {value:g} h is not a multiple of simulation.step, {step:g} h"
+                yield (*where, key) if written else where, text
 
 
 def _check_policies(spec: ScenarioSpec, policies: Policies, population: Population) -> Iterator[tuple[Where, str]]:
