@@ -18,6 +18,7 @@ from rich.console import Console
 from vtrial import load_scenario, run
 from vtrial.estimand import carried
 from vtrial.report import Risk, digits, estimates_csv, print_risks, risk_table, write_report
+from vtrial.report.course import course_tables
 from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
@@ -42,6 +43,8 @@ endpoints:
   - {{kind: cmax, within: 24 h}}
   - {{kind: auc, within: 24 h}}
   - {{kind: peak_clock, within: 24 h}}
+  - {{kind: onset, level: [1, 3], times: [6 h, 24 h]}}
+  - {{kind: recovery, from_level: 2, to_level: 1, at: 8 h, times: [2 h, 8 h], until: 24 h}}
 estimands:
   reference: ARM1_GUIDELINE
   primary: level3_24h
@@ -356,6 +359,23 @@ def test_the_summary_names_the_arm_of_highest_risk(standard, page):
     means = {arm: facts.stats("value", arm, "population", facts.primary)["mean"] for arm in facts.arms}
     assert f"The highest mean is that of {max(means, key=means.__getitem__)}" in page
     assert "That leaves patients without a drug" in page
+
+
+def test_onset_and_recovery_are_tables_of_what_the_result_holds(standard, page):
+    facts = Facts(standard)
+    onset, coma, recovery = course_tables(facts)
+    assert onset["columns"] == ["6 h", "24 h", "mean time free within 24 h, h", "median onset of those, h"]
+    assert coma["title"] == "First onset of coma (level 3)"
+    assert recovery["title"] == (
+        "Not below somnolent or deeper (level 1) for good, of those at stuporous or deeper (level 2) within 8 h"
+    )
+    assert recovery["columns"] == ["2 h", "8 h", "stuporous or deeper (level 2) within 8 h"]
+    value = standard["estimates"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="unrecovered2to1_8h_2h")
+    block = next(block for block in recovery["blocks"] if block["name"] == "75-84 G4")
+    cells = next(row["cells"] for row in block["rows"] if row["arm"] == "ARM0_INDEX")
+    mean, mcse = (float(value.sel(stat=stat)) for stat in ("mean", "mcse"))
+    assert cells[0] == f"{digits.probability(mean, mcse)} ({digits.error(mcse, percent=True)})"
+    assert all(table["title"] in page for table in (onset, coma, recovery))
 
 
 def test_markdown_is_plain_and_points_to_figures_beside_it(standard, figures):

@@ -54,6 +54,45 @@ BROKEN = {
         "  start:", "  define:\n    MINE: {drugs: {baclofen: BAC_INDX, pregabalin: null}}\n  start:",
         "did you mean 'BAC_INDEX'?",
     ),
+    "shares of a mixture": (
+        "  start:", "  define:\n    MINE: {mix: {ARM0_INDEX: 0.3, ARM1_GUIDELINE: 0.6}}\n  start:",
+        "treatment.define.MINE: the shares of the mixture sum to 0.9, not to 1",
+    ),
+    "arm of a mixture": (
+        "  start:", "  define:\n    MINE: {mix: {ARM0_INDX: 0.3, ARM1_GUIDELINE: 0.7}}\n  start:",
+        "treatment.define.MINE.mix.ARM0_INDX: unknown arm 'ARM0_INDX'; did you mean 'ARM0_INDEX'?",
+    ),
+    "mixture of mixtures": (
+        "  start:",
+        "  define:\n    A: {mix: {ARM0_INDEX: 1.0}}\n    B: {mix: {A: 0.5, ARM0_INDEX: 0.5}}\n  start:",
+        "'A' is a mixture itself: name its components",
+    ),
+    "mixture and drugs": (
+        "  start:", "  define:\n    MINE: {mix: {ARM0_INDEX: 1.0}, drugs: {baclofen: BAC_INDEX}}\n  start:",
+        "an arm needs either 'drugs' or 'mix'",
+    ),
+    "frequency of a dose": (
+        "  start:", "  define:\n    MINE: {drugs: {baclofen: {dose: 5 mg, freq: TIDD}}}\n  start:",
+        "did you mean 'TID'?",
+    ),
+    "stop after the horizon": ("horizon: 72 h", "horizon: 72 h\n  stop: 4 d", "96 h is after treatment.horizon, 72 h"),
+    "onset backwards": (
+        "{kind: cmax, within: 24 h}", "{kind: onset, level: [1], times: [24 h, 12 h]}", "12 h do not increase",
+    ),
+    "onset beyond the horizon": (
+        "{kind: cmax, within: 24 h}", "{kind: onset, level: [1], times: [24 h, 96 h]}",
+        "endpoints.2.times: window 96 h is longer than treatment.horizon, 72 h",
+    ),
+    "level to recover from": (
+        "{kind: cmax, within: 24 h}",
+        "{kind: recovery, from_level: 4, to_level: 1, at: 24 h, times: [6 h], until: 72 h}",
+        "endpoints.2.from_level: given 4: the model's levels are 1 somnolent, 2 stuporous, 3 coma",
+    ),
+    "no time left to recover": (
+        "{kind: cmax, within: 24 h}",
+        "{kind: recovery, from_level: 3, to_level: 1, at: 24 h, times: [6 h, 48 h], until: 72 h}",
+        "endpoints.2.until: 72 h is not after the last time, 72 h",
+    ),
     "drug": (
         "ARM10_BAC_ONLY]\n", "MINE]\n  define:\n    MINE: {drugs: {baclofene: BAC_INDEX}}\n",
         "did you mean 'baclofen'?",
@@ -140,6 +179,12 @@ def test_many_mistakes_are_reported_at_once(write):
     assert len(caught.value.problems) == len(edits)
     lines = [problem.line for problem in caught.value.problems]
     assert lines == sorted(lines)
+
+
+def test_arms_are_not_ranked_by_what_is_derived_from_means(write):
+    onset = "{kind: cmax, within: 24 h}", "{kind: onset, level: [1], times: [12 h, 24 h]}"
+    with pytest.raises(InputError, match="primary: 'median_onset1_24h' is derived from means of patients"):
+        load_scenario(write(onset, ("primary: level3_72h", "primary: median_onset1_24h")))
 
 
 def test_many_wrong_names_are_reported_at_once(write):

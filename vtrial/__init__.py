@@ -12,7 +12,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 |---|---|
 | 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
 | 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes over patients; `items` of arms |
-| 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread |
+| 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread; `dialysis` when sessions are |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
 | 5 | `scenario` one YAML file, one question; `calibration` of a model on its evidence, and the door to PyMC |

@@ -17,6 +17,7 @@ Contrasts are computed draw by draw on the same patients. References: Morris et 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,6 +46,28 @@ class Outcome:
     unit: str
     label: str
     risk: bool = False
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A number of many patients together, such as a median: a function of the means of outcomes, draw by draw.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Its name, unit and meaning.
+    of : tuple of str
+        Names of the outcomes.
+    value : callable
+        From their means, arrays of one shape, to the number in that shape.
+    noise : callable, optional
+        From their means, and the variances of these due to the number of patients, to its own; not known by default.
+    """
+
+    outcome: Outcome
+    of: tuple[str, ...]
+    value: Callable[..., Array]
+    noise: Callable[[tuple[Array, ...], tuple[Array, ...]], Array] | None = None
 
 
 class Limit(Spec):
@@ -128,6 +151,25 @@ def standardise(sums: Sums, weight: Array) -> Sums:
     )
 
 
+def derive(sums: Sums, derived: Sequence[Derived], names: Sequence[str]) -> Sums:
+    """Append what is derived from the means of outcomes, as further ones; `names` are those of the outcomes.
+
+    What the noise of a difference between arms is, is not known of them.
+    """
+    if not derived:
+        return sums
+    means, noises = [sums.mean], [sums.noise]
+    for number in derived:
+        at = [names.index(name) for name in number.of]
+        mean, noise = (tuple(values[:, :, o] for o in at) for values in (sums.mean, sums.noise))
+        found = number.value(*mean)
+        means.append(found[:, :, None])
+        noises.append((np.full_like(found, np.nan) if number.noise is None else number.noise(mean, noise))[:, :, None])
+    unknown = np.full((*sums.mean.shape[:2], len(derived), sums.mean.shape[-1]), np.nan)
+    paired = np.concatenate([sums.paired_noise, unknown], 2)
+    return Sums(np.concatenate(means, 2), np.concatenate(noises, 2), paired, sums.treated)
+
+
 def estimate(
     sums: Sums,
     spec: Estimands,
@@ -137,6 +179,7 @@ def estimate(
     outcomes: list[Outcome],
     drugs: list[str],
     weight: Array,
+    derived: Sequence[Derived] = (),
 ) -> xr.Dataset:
     """Turn sums into estimates.
 
@@ -148,6 +191,8 @@ def estimate(
         Labels of the dims of `sums`.
     weight : array, shape (stratum,)
         Shares of the strata in the population, summing to 1.
+    derived : sequence of Derived
+        Numbers derived from the means of outcomes: further outcomes of the estimates.
 
     Returns
     -------
@@ -167,7 +212,8 @@ def estimate(
     """
     import xarray as xr  # half a second: not needed to check a scenario
 
-    grown = standardise(sums, weight)
+    grown = derive(standardise(sums, weight), derived, [outcome.name for outcome in outcomes])
+    outcomes = [*outcomes, *(number.outcome for number in derived)]
     reference = arms.index(spec.reference)
     names = [outcome.name for outcome in outcomes]
     base = grown.mean[reference][None]

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from vtrial.dialysis import Sessions
 from vtrial.model import Model, individual
 from vtrial.model.draw import impossible
 from vtrial.population import COVARIATES
@@ -46,6 +47,8 @@ class Group:
         Covariates, and individual parameters.
     z : sequence of arrays, shape (draw, patient)
         Deviation of log sensitivity for each channel; empty where no endpoint looks at it.
+    sessions : Sessions, optional
+        When they have haemodialysis.
     """
 
     stratum: str
@@ -54,6 +57,7 @@ class Group:
     theta: Theta
     own: Mapping[str, NDArray[Any]]
     z: Sequence[Array] = ()
+    sessions: Sessions | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,7 +135,9 @@ def draw_group(
     people = scenario.population.draw(stratum, scheme, draws, patients)
     people["FED"] = np.full(shape, float(scenario.spec.model.food == "fed"))
     rows = {name: values[:, None] for name, values in theta.items()}
-    own = individual(scenario.model, rows, people, _deviations(scenario.model, scheme, rows, stratum, draws, patients))
+    who = stratum, draws, patients
+    etas = _deviations(scenario.model, scheme, rows, *who, dialysed=scenario.dialyses)
+    own = individual(scenario.model, rows, people, etas)
     drugs = scenario.drugs if z else []
     group = Group(
         stratum,
@@ -140,6 +146,7 @@ def draw_group(
         theta,
         {name: np.broadcast_to(value, shape) for name, value in {**people, **own}.items()},
         [normals(scheme, "sensitivity", stratum, drug, draws, patients) for drug in drugs],
+        scenario.population.stratum(stratum).dialysed.sessions,
     )
     return _possible(scenario.model, group)
 
@@ -153,7 +160,8 @@ def _possible(model: Model, group: Group) -> Group:
         With the first such patient of each parameter.
     """
     problems = []
-    for name in (*model.individual_parameters, "A"):
+    cleared = [name for name in model.clearances_by_dialysis if name in group.own]
+    for name in (*model.individual_parameters, *cleared, "A"):
         wrong = impossible(name, group.own[name])
         if wrong.any():
             d, i = divmod(int(np.argmax(wrong)), group.shape[1])
@@ -165,15 +173,17 @@ def _possible(model: Model, group: Group) -> Group:
 
 
 def _deviations(
-    model: Model, scheme: Scheme, theta: Any, stratum: str, draws: range, patients: range
+    model: Model, scheme: Scheme, theta: Any, stratum: str, draws: range, patients: range, *, dialysed: bool
 ) -> dict[str, Any]:
-    """Standard normal deviations of the etas, correlated where the model says so."""
-    names = list(model.omega(theta))
+    """Standard normal deviations of the etas, correlated where the model says so; of those of dialysis if it runs."""
+    names = [name for name in model.omega(theta) if dialysed or name not in model.clearances_by_dialysis]
     z = {name: normals(scheme, "eta", stratum, name, draws, patients) for name in names}
     if not model.correlation:
         return z
     matrix = np.eye(len(names))
     for (one, other), rho in model.correlation.items():
+        if not {one, other} <= set(names):
+            continue
         i, j = names.index(one), names.index(other)
         matrix[i, j] = matrix[j, i] = rho
     mixed = np.einsum("ij,jdp->idp", np.linalg.cholesky(matrix), np.stack([z[name] for name in names]))
@@ -184,7 +194,7 @@ def _attributes(name: str) -> dict[str, str]:
     if name in COVARIATES:
         return {"units": COVARIATES[name].unit, "long_name": COVARIATES[name].long_name}
     units = {
-        **dict.fromkeys(("CL", "Q", "Q3"), "L/h"),
+        **dict.fromkeys(("CL", "CL_HD", "Q", "Q3"), "L/h"),
         **dict.fromkeys(("V", "V2", "V3"), "L"),
         **dict.fromkeys(("ka", "ke0", "kout", "koff", "kint", "kdeg"), "1/h"),
         **dict.fromkeys(("tlag", "MTT", "dur"), "h"),
@@ -210,9 +220,12 @@ def groups_of(scenario: Scenario, cohort: xr.Dataset) -> list[Group]:
     z = cohort.variables["z"].values
     who = range(cohort.sizes["patient"])
     groups = [
-        Group(str(name), numbers, who, theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]))
+        Group(
+            str(name), numbers, who, theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]),
+            scenario.population.stratum(str(name)).dialysed.sessions,
+        )
         for s, name in enumerate(cohort["stratum"].values)
-    ]
+    ]  # fmt: skip
     return [_possible(scenario.model, group) for group in groups]
 
 
@@ -227,7 +240,8 @@ def covariates_of(patient: Patient) -> dict[str, Any]:
     """
     fixed = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
     people = derive({name: np.asarray(value, float) for name, value in {**fixed, "SCR": patient.scr}.items()})
-    return {**people, "DIALYSIS": np.bool_(patient.dialysis)}
+    residual = {} if patient.residual_gfr is None else {"GFR": np.float64(sum(patient.residual_gfr) / 2)}
+    return {**people, **residual, "DIALYSIS": np.bool_(patient.dialysis)}
 
 
 def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary: bool) -> Group:
@@ -238,7 +252,9 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     theta = columns(draws)
     rows = {name: values[:, None] for name, values in theta.items()}
     plain = Plain(scenario.spec.simulation.seed)  # one to a draw: nothing to spread
-    z = _deviations(scenario.model, plain, rows, f"example {patient.name}", range(n), range(1)) if vary else {}
+    who = f"example {patient.name}", range(n), range(1)
+    z = _deviations(scenario.model, plain, rows, *who, dialysed=scenario.dialyses) if vary else {}
     own = individual(scenario.model, rows, people, z)
     every = {name: np.broadcast_to(value, (n, 1)) for name, value in {**people, **own}.items()}
-    return _possible(scenario.model, Group(patient.name, range(n), range(1), theta, every))
+    group = Group(patient.name, range(n), range(1), theta, every, sessions=patient.sessions)
+    return _possible(scenario.model, group)

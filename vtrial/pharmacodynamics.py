@@ -101,10 +101,7 @@ def level_probability(peaks: Sequence[Any], r: Any, omega_S: Any) -> Any:
     """
     with np.errstate(divide="ignore"):  # log 0 = -inf: an untreated patient has probability exactly 0
         each = [ndtr((np.log(peak) - np.log(r)) / omega_S) for peak in peaks]
-    union = each[0]
-    for p in each[1:]:
-        union = union + p * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
-    return union
+    return _union(each)
 
 
 def level_probabilities(peaks: Array, draw: NDArray[np.integer], r: Array, omega_S: Array) -> Array:
@@ -139,6 +136,47 @@ def level_probabilities(peaks: Array, draw: NDArray[np.integer], r: Array, omega
             for log in logs[1:]:
                 union += ndtr((log - own_r) / own_omega) * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
     return out
+
+
+def both_levels(early: Sequence[Any], late: Sequence[Any], r_early: Any, r_late: Any, omega_S: Any) -> Any:
+    """Probability that one level is reached in one window and another level in another, by the same sensitivity.
+
+    Parameters
+    ----------
+    early, late : sequences of arrays
+        Maximum of A U / Tol in each of the windows for each channel of the surface.
+    r_early, r_late : arrays
+        Threshold of the level that belongs to each window.
+    omega_S : array
+        SD of log sensitivity.
+
+    Returns
+    -------
+    array
+        Phi of the smaller of the two standardised logs. With several channels (Bliss), each of a sensitivity of its
+        own, P(first) + P(second) - P(any): in a channel both are missed if the more likely one is.
+
+    Examples
+    --------
+    >>> round(float(both_levels([1.0], [0.5], 1.0, 0.5, 0.6)), 3), round(float(both_levels([1.0], [1e-9], 1, 1, 1)), 3)
+    (0.5, 0.0)
+    """
+    with np.errstate(divide="ignore"):  # log 0 = -inf, as above
+        first = [(np.log(peak) - np.log(r_early)) / omega_S for peak in early]
+        second = [(np.log(peak) - np.log(r_late)) / omega_S for peak in late]
+    if len(first) == 1:
+        return ndtr(np.minimum(first[0], second[0]))
+    either = [np.maximum(a, b) for a, b in zip(first, second, strict=True)]
+    one, other, any_ = (_union([ndtr(x) for x in each]) for each in (first, second, either))
+    return np.maximum(one + other - any_, 0.0)
+
+
+def _union(each: Sequence[Any]) -> Any:
+    """1 - prod(1 - p) without its cancellation."""
+    union = each[0]
+    for p in each[1:]:
+        union = union + p * (1.0 - union)
+    return union
 
 
 def level_reached(peaks: Sequence[Any], r: Any, omega_S: Any, z: Sequence[Any]) -> Any:

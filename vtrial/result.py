@@ -74,14 +74,21 @@ def _params(scenario: Scenario) -> list[dict[str, Any]]:
 def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
     """What a report says of an arm: its policies, their grades and sources, and doses that no product gives."""
     drugs = {}
-    for drug, name in arm.drugs.items():
-        if name is None:
+    if arm.mix:
+        text = "mixture: " + ", ".join(f"{share:.3g} {name}" for name, share in arm.mix.items())
+        parts = [_describe_arm(scenario, one) for one, _ in scenario.components(arm)]
+        several = {f"{drug} ({part['id']})": told for part in parts for drug, told in part["drugs"].items()}
+        note = "; ".join(filter(None, [text, arm.note]))
+        own = {"id": arm.id, "role": arm.role, "grade": arm.grade, "otherwise": None, "note": note}
+        return {**own, "doses": _mixed_doses(scenario, arm), "drugs": several}
+    for drug in arm.drugs:
+        policy = arm.policy(drug, scenario.policies.policies)
+        if policy is None:
             continue
-        policy = scenario.policies.policies[name]
         strengths = scenario.policies.strengths.get(drug)
         odd = unavailable_doses(policy, strengths, titrate=scenario.spec.treatment.titrate) if strengths else []
         drugs[drug] = {
-            "id": name,
+            "id": policy.id,
             "title": policy.title,
             "grade": policy.grade,
             "sources": list(policy.sources),
@@ -99,13 +106,24 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
     }
 
 
+def _mixed_doses(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
+    """The same for each component of a mixture."""
+    texts: dict[str, dict[str, str]] = {}
+    for one, share in scenario.components(arm):
+        for patient, doses in _first_day(scenario, one).items():
+            told = {f"{drug} ({share:.0%} {one.id})": text for drug, text in doses.items()}
+            texts[patient] = texts.get(patient, {}) | told
+    return texts
+
+
 def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     """What an arm gives the named patients in the first 24 h from the start of the trial."""
     start, examples = scenario.spec.treatment.start, scenario.spec.examples
     texts: dict[str, dict[str, str]] = {}
     for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
         people = covariates_of(patient)
-        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0)
+        after = None if patient.sessions is None else ()
+        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0, after=after)
         texts[patient.name] = {
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
         }
@@ -116,15 +134,19 @@ def _limits(scenario: Scenario) -> list[str]:
     """What this scenario leaves out, in sentences for the report."""
     treatment, strata = scenario.spec.treatment, scenario.population.strata
     doses = "Doses rise by the clock alone" if treatment.titrate else "Starting doses are held for the whole horizon"
+    if treatment.stop is not None:
+        doses += f", and stop {treatment.stop:g} h after the first one"
     limits = [
-        f"{doses}: nobody is held, stopped or rescued for being sedated.",
+        f"{doses}: nobody is held or stopped for being sedated.",
         "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
         "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
         "within the first 24 h.",
         "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
     ]
-    if any(stratum.dialysis for stratum in strata):
-        limits.append("Dialysis patients are simulated between sessions: no clearance by dialysis.")
+    if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
+        limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")
+    if scenario.dialyses:
+        limits.append("Sessions of dialysis are on time and complete, and clear one patient alike every time.")
     if scenario.population.provenance["kind"] == "patient":
         limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
     return limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import xarray as xr
 
 from vtrial.block import MEMORY, Block, Prepared, blocks_of, memory_bytes, reduce_block
 from vtrial.estimand import STATS, Sums, describe, estimate
+from vtrial.policy import Arm
 from vtrial.result import provenance
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
@@ -76,6 +77,7 @@ def run(
         estimates = estimate(
             sums, spec.estimands, weight=np.array([stratum.weight for stratum in scenario.population.strata]),
             outcomes=scenario.outcomes, strata=strata, arms=[arm.id for arm in scenario.arms], drugs=scenario.drugs,
+            derived=scenario.derived,
         )  # fmt: skip
     groups = {"/estimates": estimates, "/risk": _risk(scenario, sums, strata), "/theta": draws}
     for arm in spec.examples.arms if spec.examples else ():
@@ -112,8 +114,14 @@ def _treat_all(
         sums.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
         return len(block.draws) * of_draw
 
-    _in_threads(threads, treat, blocks_of(scenario, strata, arms=len(arms), memory=memory, threads=threads), tell)
+    many = _treatments(scenario, arms)
+    _in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads), tell)
     return sums
+
+
+def _treatments(scenario: Scenario, arms: Sequence[Arm]) -> int:
+    """Arms, and the components of those that are mixtures."""
+    return len(arms) + sum(len(scenario.components(arm)) for arm in arms if arm.mix)
 
 
 def _in_threads[Job, Done](
@@ -164,7 +172,8 @@ def _dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads:
         for m, moments in enumerate(reduce_block(prepared, block, arms, 0, multiples=multiples)):
             sums.put(moments, arms=slice(m, m + 1), stratum=strata.index(block.stratum), draws=block.of_draws)
 
-    _in_threads(threads, treat, blocks_of(scenario, strata, arms=1, memory=memory, threads=threads))
+    many = _treatments(scenario, arms)
+    _in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads))
     mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
     return xr.Dataset(
         {
@@ -203,7 +212,7 @@ def _sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, th
         (moments,) = reduce_block(prepared, block, arms, 0)
         into.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
 
-    blocks = blocks_of(scenario, strata, arms=len(arms), memory=memory, threads=threads)
+    blocks = blocks_of(scenario, strata, arms=_treatments(scenario, arms), memory=memory, threads=threads)
     prepared = [prepare(varied) for varied in cases.values()]
     _in_threads(threads, treat, [(p, s, block) for p, s in zip(prepared, sums, strict=True) for block in blocks])
     primary = [outcome.name for outcome in scenario.outcomes].index(estimands.primary)

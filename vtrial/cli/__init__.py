@@ -255,7 +255,9 @@ def policies(
     out.print(table)
     arms = Table("arm", "grade", "role", "policies", title="Arms")
     for name, arm in house.arms.items():
-        pairs = " + ".join(policy or f"no {drug}" for drug, policy in arm.drugs.items())
+        given = {drug: arm.policy(drug, house.policies) for drug in arm.drugs}
+        pairs = " + ".join(policy.id if policy else f"no {drug}" for drug, policy in given.items())
+        pairs = pairs or ", ".join(f"{share:.0%} {part}" for part, share in arm.mix.items())
         arms.add_row(*map(plain, (name, arm.grade or "", arm.role, pairs)))
     out.print(arms)
     out.print("Research software: not for dosing decisions in patients.")

@@ -115,7 +115,8 @@ class Clocks(NamedTuple):
     whether the leg lies outside the last 24 h of every window. Kinds: `gap` in h, `eighths`, its `group`, the set of
     drugs dosed, `rest`, and `first_node` (kind + 1). Nodes: `step`, `role`. Sets: `dosed` (set, drug). Rests, what the
     nodes leave of a leg: `whose`, its set; `left` in h, divided into `parts` steps. Combinations: `first_amount` in
-    `amount`, (stop, drug) of each; `so_far`, the same of all doses before a stop; `rises`, `ordered`.
+    `amount`, (stop, drug) of each; `so_far`, the same of all doses before a stop; `rises`, `ordered`. Windows: `anew`,
+    whether maxima start anew at the end.
     """
 
     order: Index
@@ -145,9 +146,12 @@ class Clocks(NamedTuple):
     so_far: Array
     rises: Index
     ordered: Index
+    anew: Index
 
 
-def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...]) -> Clocks:
+def clocks_of(
+    doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows: tuple[float, ...], anew: Index
+) -> Clocks:
     """Sort patients by clock.
 
     Parameters
@@ -158,6 +162,8 @@ def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows
         Time in h of each patient's first dose of any drug.
     windows : tuple of float
         Ends of the windows in h from there.
+    anew : array of int, shape (window,)
+        Whether maxima start anew at the end of the window.
     """
     code, combinations = _combinations(doses, origin)
     texts = [[(_bytes(row[0]), _bytes(row[1])) for row in table] for table, _ in doses]
@@ -174,7 +180,8 @@ def clocks_of(doses: Sequence[tuple[Sequence[Row], Any]], origin: Array, windows
     so_far = np.concatenate([(s.amount.cumsum(0) - s.amount).ravel() for s in schedules])
     rises, ordered = (np.array([getattr(s, name) for s in schedules], np.int64) for name in ("rises", "ordered"))
     laid = _lay_out(tuple(clocks), windows)
-    return Clocks._make((order, code[order], of_vector, *laid, first_amount, amount, so_far, rises, ordered))
+    rest = first_amount, amount, so_far, rises, ordered, anew
+    return Clocks._make((order, code[order], of_vector, *laid, *rest))
 
 
 def _bytes(values: Any) -> bytes:

@@ -27,20 +27,32 @@ class Grid:
         depend on it, nor does the time at level of who goes by modes (`vtrial.kinetics.modal`).
     windows : tuple of float
         Ends of the endpoint windows in h, increasing; each starts at the patient's first dose.
+    restarts : tuple of float
+        Those of the windows at whose ends the search for the highest drive starts anew, for maxima of later times.
 
     Raises
     ------
     ValueError
-        If a window is not a whole number of steps.
+        If a window is not a whole number of steps, or a restart is no window.
     """
 
     step: float
     windows: tuple[float, ...]
+    restarts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         steps = np.asarray(self.windows) / self.step
         if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
             raise ValueError(f"windows {self.windows} h are not increasing multiples of the step {self.step} h")
+        if strange := set(self.restarts) - set(self.windows):
+            raise ValueError(
+                f"maxima start anew at {sorted(strange)} h, which are not among the windows {self.windows} h"
+            )
+
+    @property
+    def anew(self) -> NDArray[np.int64]:
+        """Per window, 1 if the search for the highest drive starts anew at its end."""
+        return np.array([int(window in self.restarts) for window in self.windows], np.int64)
 
     @property
     def stride(self) -> int:
@@ -103,6 +115,8 @@ class Exposure:
         Area under the concentration, mg h/L, by mass balance (not known without clearance).
     time_at : array, shape (level, window, n)
         Expected time at the level or deeper, h, sensitivity integrated out.
+    since : array, shape (channel, window, n)
+        Maximum of A U / Tol from the last restart of the grid, or else from the first dose, to the end of the window.
     """
 
     grid: Grid
@@ -111,6 +125,17 @@ class Exposure:
     cmax: Array
     auc: Array
     time_at: Array
+    since: Array
+
+
+def running(since: Array, time: Array) -> tuple[Array, Array]:
+    """Maxima from the first dose, and their times, of those since the last restart; shape (channel, window, n)."""
+    peak, when = since.copy(), time.copy()
+    for w in range(1, peak.shape[1]):
+        earlier = peak[:, w - 1] >= peak[:, w]
+        peak[:, w] = np.where(earlier, peak[:, w - 1], peak[:, w])
+        when[:, w] = np.where(earlier, when[:, w - 1], when[:, w])
+    return peak, when
 
 
 @dataclass(frozen=True)

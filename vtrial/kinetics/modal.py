@@ -92,6 +92,7 @@ def run(shape, at, table, people, clocks, kept):
             pointer(clocks.first_node), pointer(clocks.step), pointer(clocks.role), pointer(clocks.dosed),
             pointer(clocks.whose), pointer(clocks.left), pointer(clocks.parts), pointer(clocks.first_amount),
             pointer(clocks.amount), pointer(clocks.so_far), pointer(clocks.rises), pointer(clocks.ordered),
+            pointer(clocks.anew),
         ),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.hard)
@@ -256,13 +257,13 @@ def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
 
 @compiled
 def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
-    """Take the last point of a window, and write what the window has come to."""
+    """Take the last point of a window, write what the window has come to, and start maxima anew if that is wanted."""
     if some(load(desk, at.noted) > 0.0):
         climb(shape, desk, at)
     U, tol, _ = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
-    best = load(desk, at.best)
-    higher = U / tol > best
-    best = select(higher, U / tol, best)
+    best, last = load(desk, at.best), U / tol
+    higher = last > best
+    best = select(higher, last, best)
     store(desk, at.best, best)
     replace(desk, at.when, higher, time)
     store(desk, at.bar, best)
@@ -276,6 +277,10 @@ def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     for level in range(at.n_level):
         spent = load(desk, at.spent + level)
         _scatter(desk, at, clocks, kept.time_at, (level * size.n_window + w) * size.n, spent, p)
+    if clocks.anew[w] != 0:
+        store(desk, at.best, last)
+        store(desk, at.when, splat(time))
+        store(desk, at.bar, last)
 
 
 @inlined

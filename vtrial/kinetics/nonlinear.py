@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.integrate import LSODA, OdeSolution
 
 from vtrial.kinetics import Exposure, Grid, Sedation, Trace
+from vtrial.kinetics.exposure import running
 from vtrial.model.dynamics import Dynamics
 from vtrial.pharmacodynamics import drive, level_probability, tolerance
 
@@ -126,11 +127,12 @@ def expose_nonlinear(
             patient = _Patient(dynamics, own, *_sedation_of(sedation, i))
             with np.errstate(all="ignore"):  # what is not finite is noticed in the states
                 track = _solve(patient, given, grid.step * float(ends[-1]))
-                _reduce(patient, track, _Frame(grid.step, ends, wanted), kept, i)
+                _reduce(patient, track, _Frame(grid.step, ends, grid.anew, wanted), kept, i)
         except _Stuck as error:
             listed = ", ".join(f"{name} {value:.6g}" for name, value in own.items())
             raise Unsolved(i, n, f"{error} (parameters: {listed})") from error
-    exposure = Exposure(grid, kept.peak, kept.peak_time, kept.cmax, kept.auc, kept.time_at)
+    peak, peak_time = running(kept.peak, kept.peak_time)
+    exposure = Exposure(grid, peak, peak_time, kept.cmax, kept.auc, kept.time_at, kept.peak)
     return exposure, _trace(kept, grid) if trace else None
 
 
@@ -300,16 +302,18 @@ def _integrate(slope: Any, x: Array, start: float, stop: float, atol: Array) -> 
 
 
 class _Frame(NamedTuple):
-    """Step in h, steps at which the windows end, and in how many of them Cmax is wanted."""
+    """Step in h, steps at which the windows end, whether maxima of the drive start anew there, and in how many windows
+    Cmax is wanted."""
 
     step: float
     ends: NDArray[np.int64]
+    anew: NDArray[np.int64]
     wanted: int
 
 
 def _reduce(patient: _Patient, track: _Track, frame: _Frame, kept: _Kept, i: int) -> None:
     """Write a patient's numbers into column `i`."""
-    step, ends, wanted = frame
+    step, ends, anew, wanted = frame
     n, time = len(patient.dynamics.states), step * np.arange(int(ends[-1]) + 1, dtype=np.float64)
     x = track.at(time)
     conc, Ce, drives = patient.look(time, x[:n])
@@ -327,6 +331,7 @@ def _reduce(patient: _Patient, track: _Track, frame: _Frame, kept: _Kept, i: int
         rows = signals if w < wanted else split
         best[:rows, w], when[:rows, w] = _maxima(patient, track.pieces, time[first : last + 1], rows)
         earlier = best[:, w] <= best[:, w - 1] if w else np.zeros(signals, bool)
+        earlier[:split] &= not (w and anew[w - 1])
         best[earlier, w], when[earlier, w] = best[earlier, w - 1], when[earlier, w - 1]
     kept.peak[..., i], kept.peak_time[..., i] = best[:split], when[:split]
     kept.cmax[:, :wanted, i] = best[split:, :wanted]

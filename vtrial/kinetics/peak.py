@@ -229,6 +229,13 @@ def end_window(shape, desk, at, h, deepest, k, left):
     _raise(desk, at, value >= 0.0, value, splat(k * h))
 
 
+@compiled
+def start_anew(shape, desk, at, h, k, left):
+    """Forget the maxima of a window that has ended at step `k`: those that follow start from its last point."""
+    store(desk, at.best, view(shape, desk, at, fetch(shape, desk, at.here), left)[0])
+    store(desk, at.when, splat(k * h))
+
+
 @inlined
 def _note(shape, desk, at, where, x, left, time):
     """Keep a bracket of one step, to be searched later."""

@@ -16,7 +16,7 @@ from vtrial.kinetics import ladder
 from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
 from vtrial.kinetics.dwell import dwell
 from vtrial.kinetics.functions import lay_series
-from vtrial.kinetics.peak import ceiling, combined, end_window, examine, look_around
+from vtrial.kinetics.peak import ceiling, combined, end_window, examine, look_around, start_anew
 from vtrial.kinetics.streams import Doses
 from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
@@ -47,7 +47,7 @@ type Index = NDArray[np.int64]
 class Patients(NamedTuple):
     """Patients side by side along the last axis, whose length is a multiple of `LANES`.
 
-    Entries of A (segment entry), 1 / V, 1 / (V C50), CL (segment drug), sedation (A, alpha, fold, log 2 / t_half,
+    Entries of A (row entry), 1 / V, 1 / (V C50), CL (row drug), sedation (A, alpha, fold, log 2 / t_half,
     2^(-h / t_half)), and the draw each belongs to.
     """
 
@@ -60,15 +60,18 @@ class Patients(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Step in h, steps at which windows end and segments start, log2 r (draw, level), log 2 / omega (draw,).
+    """Step in h, steps at which windows end, log2 r (draw, level), log 2 / omega (draw,).
 
-    Every `stride`-th step counts for the time at level.
+    Maxima start anew at the end of a window where `anew` is 1. Segments of time begin at the steps `starts`, each with
+    the kinetics of its `row`. Every `stride`-th step counts for the time at level.
     """
 
     h: float
     stride: int
     ends: Index
+    anew: Index
     starts: Index
+    row: Index
     thresholds: Array
     steepness: Array
 
@@ -151,8 +154,8 @@ def scan(shape, at, table, patients, doses, frame, kept):
             pointer(doses.lag), pointer(doses.factor), pointer(doses.origin),
         ),
         Frame(
-            frame.h, frame.stride, pointer(frame.ends), pointer(frame.starts), pointer(frame.thresholds),
-            pointer(frame.steepness),
+            frame.h, frame.stride, pointer(frame.ends), pointer(frame.anew), pointer(frame.starts),
+            pointer(frame.row), pointer(frame.thresholds), pointer(frame.steepness),
         ),
         Kept(
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.tracks)
@@ -191,12 +194,12 @@ def _sit_down(desk, at, patients, doses, frame, width, p):
 
 
 @inlined
-def _enter_segment(shape, desk, at, table, patients, h, segment, width, p):
-    """Take the kinetics of a segment of time."""
+def _enter_segment(shape, desk, at, table, patients, h, row, width, p):
+    """Take the kinetics of a segment of time, which stand in a row."""
     for e in range(at.n_entry):
-        store(desk, at.rates + e, load_from(patients.rates, (segment * at.n_entry + e) * width + p))
+        store(desk, at.rates + e, load_from(patients.rates, (row * at.n_entry + e) * width + p))
     for d in range(at.n_drug):
-        place = (segment * at.n_drug + d) * width + p
+        place = (row * at.n_drug + d) * width + p
         store(desk, at.clarity + d, load_from(patients.clarity, place))
         store(desk, at.gain + d, load_from(patients.gain, place))
         store(desk, at.clearance + d, load_from(patients.clearance, place))
@@ -223,7 +226,7 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
         if k == changes:
             if segment > 0:
                 end_window(shape, desk, at, h, deepest, k, left)
-            deepest = _enter_segment(shape, desk, at, table, patients, h, segment, size.width, p)
+            deepest = _enter_segment(shape, desk, at, table, patients, h, frame.row[segment], size.width, p)
             if segment > 0:  # a concentration jumps when its volume changes
                 end_window(shape, desk, at, h, deepest, k, left)
             segment, fresh = segment + 1, True
@@ -245,6 +248,8 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
         if k == ends[w]:
             end_window(shape, desk, at, h, deepest, k, left)
             _close_window(desk, at, kept, size, w, p)
+            if frame.anew[w] != 0:
+                start_anew(shape, desk, at, h, k, left)
             w += 1
 
 

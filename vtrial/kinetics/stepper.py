@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vtrial.kinetics import modal, spectrum
 from vtrial.kinetics.clock import clocks_of
 from vtrial.kinetics.desk import DEEPEST, SMALL, lay_out
-from vtrial.kinetics.exposure import Exposure, Grid, Sedation, Trace
+from vtrial.kinetics.exposure import Exposure, Grid, Sedation, Trace, running
 from vtrial.kinetics.scan import Frame, Kept, Patients, Table, scan
 from vtrial.kinetics.streams import Row, crowding, streams_of
 from vtrial.kinetics.system import System
@@ -42,6 +42,7 @@ def expose(
     grid: Grid,
     *,
     changes: Sequence[float] = (),
+    rows: Sequence[int] | None = None,
     trace: bool = False,
     cmax_windows: int | None = None,
 ) -> tuple[Exposure, Trace | None]:
@@ -52,7 +53,7 @@ def expose(
     system : System
     par : mapping
         Individual parameters of each drug, shape (n,) or scalars; names as in `vtrial.model.Drug`. With `changes`,
-        clearances, volumes and rates (not tlag, F, dur and C50) may have the shape (1 + change, n).
+        clearances, volumes and rates (not tlag, F, dur and C50) may have the shape (row, n).
     doses : sequence
         Per drug a table of regimens, each (time in h, amt in mg) or (time, amt, tinf in h), in order of time, and
         each patient's row in it, shape (n,).
@@ -63,6 +64,8 @@ def expose(
     changes : sequence of float
         Times in h from the first dose, multiples of the grid's `h`, at which parameters change. Amounts stay as they
         are; so does the effect-site concentration.
+    rows : sequence of int, optional
+        Which row of the parameters holds from the first dose, and from each change; by default the next one each time.
     trace : bool
         Keep whole trajectories: for a few patients.
     cmax_windows : int, optional
@@ -83,7 +86,11 @@ def expose(
     others, nor on their order.
     """
     n, wanted = len(origin), len(grid.windows) if cmax_windows is None else cmax_windows
-    over = _Setting(par, np.asarray(origin, float), sedation, grid, _starts(grid, changes))
+    starts = _starts(grid, changes)
+    row = np.arange(len(starts)) if rows is None else np.asarray(rows, np.int64)
+    if len(row) != len(starts):
+        raise ValueError(f"{len(row)} rows of parameters for {len(starts)} segments of time")
+    over = _Setting(par, np.asarray(origin, float), sedation, grid, starts, row)
     cmax = np.zeros((len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
         cmax[d, :wanted] = _pass(System.of([drug], seen="conc"), over, doses[d : d + 1], windows=wanted).peak
@@ -94,14 +101,9 @@ def expose(
         alone = [(System.of([drug]), doses[d : d + 1]) for d, drug in enumerate(system.drugs)]
         parts = [_pass(one, over, given, trace=trace) for one, given in alone]
         time_at = _time_together(alone, over) if sedation.r.shape[1] else parts[0].time_at
-    exposure = Exposure(
-        grid,
-        np.stack([part.peak for part in parts]),
-        np.stack([part.peak_time for part in parts]),
-        cmax,
-        np.concatenate([part.auc for part in parts]),
-        time_at,
-    )
+    since, since_time = (np.stack([getattr(part, name) for part in parts]) for name in ("peak", "peak_time"))
+    peak, peak_time = running(since, since_time) if grid.restarts else (since, since_time)
+    exposure = Exposure(grid, peak, peak_time, cmax, np.concatenate([part.auc for part in parts]), time_at, since)
     return exposure, _trace(parts, grid) if trace else None
 
 
@@ -113,6 +115,7 @@ class _Setting(NamedTuple):
     sedation: Sedation
     grid: Grid
     starts: NDArray[np.int64]
+    row: NDArray[np.int64]
 
 
 class _Pass(NamedTuple):
@@ -149,7 +152,7 @@ def _by_modes(
     n, sedation, ends = len(over.origin), over.sedation, over.grid.windows[:windows]
     levels, steepness = _levels(system, sedation)
     n_level = levels.shape[1]
-    clocks = clocks_of(doses, over.origin, ends)
+    clocks = clocks_of(doses, over.origin, ends, _anew(system, over.grid, len(ends)))
     at = spectrum.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
     own = [
         _column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
@@ -178,6 +181,11 @@ def _by_modes(
         ),
         np.flatnonzero(kept.hard),
     )
+
+
+def _anew(system: System, grid: Grid, n_window: int) -> NDArray[np.int64]:
+    """At the ends of which windows maxima start anew: those of concentrations never do."""
+    return grid.anew[:n_window] if system.seen == "Ce" else np.zeros(n_window, np.int64)
 
 
 def _felt(system: System, sedation: Sedation, n: int) -> tuple[Array, Array, Array]:
@@ -241,7 +249,8 @@ def _stepped(
     given = given._replace(
         **{name: filled(getattr(given, name)) for name in ("regimen", "lag", "factor", "origin")},
     )
-    frame = Frame(grid.h, grid.stride, ends, over.starts, levels, steepness)
+    anew = _anew(system, grid, len(ends))
+    frame = Frame(grid.h, grid.stride, ends, anew, over.starts, over.row, levels, steepness)
     shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
     times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0
     kept = Kept(*(np.zeros((rows, full)) for rows in (*shapes, times)))
@@ -256,17 +265,17 @@ def _stepped(
 
 
 def _kinetics(system: System, over: _Setting, n: int) -> tuple[Array, Array, Array, Array]:
-    """Entries of A (segment entry, n), 1 / V, 1 / (V C50) and CL (segment drug, n)."""
-    segments = []
-    for segment in range(len(over.starts)):
-        par = {name: value[segment] if np.ndim(value) == 2 else value for name, value in over.par.items()}
+    """Entries of A (row entry, n), 1 / V, 1 / (V C50) and CL (row drug, n)."""
+    rows = []
+    for row in range(int(over.row.max()) + 1):
+        par = {name: value[row] if np.ndim(value) == 2 else value for name, value in over.par.items()}
         V, CL, C50 = (
             np.stack([np.broadcast_to(par[f"{drug.name}.{name}"], n) for drug in system.drugs])
             for name in ("V", "CL", "C50")
         )
-        segments.append((system.rates(par, n), 1 / V, 1 / (V * C50), CL))
+        rows.append((system.rates(par, n), 1 / V, 1 / (V * C50), CL))
     rates, clarity, gain, clearance = (
-        parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*segments, strict=True)
+        parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*rows, strict=True)
     )
     return rates, clarity, gain, clearance
 

@@ -13,7 +13,7 @@ same lines run on arrays of virtual patients and, for calibration, inside a PyMC
 | `draw` | draws of the population parameters |
 """
 
-from vtrial.model.draw import check_fixed, draw_parameters, eta_names
+from vtrial.model.draw import check_fixed, dialysed, draw_parameters, eta_names
 from vtrial.model.load import evidence_rows, load_model, model_names
 from vtrial.model.posterior import PRIOR, shipped_posterior
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform, Values, greater, lesser
@@ -21,6 +21,6 @@ from vtrial.model.record import GRADES, Drug, Model, Param, Surface, individual
 
 __all__ = [
     "GRADES", "PRIOR", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior",
-    "Surface", "Uniform", "Values", "check_fixed", "draw_parameters", "eta_names", "evidence_rows", "greater",
+    "Surface", "Uniform", "Values", "check_fixed", "dialysed", "draw_parameters", "eta_names", "evidence_rows", "greater",
     "individual", "lesser", "load_model", "model_names", "shipped_posterior",
 ]  # fmt: skip

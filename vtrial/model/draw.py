@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 POSITIVE = frozenset(
     {"A", "GFR", "V", "V2", "V3", "ka", "MTT", "dur", "F", "ke0", "C50", "Km", "kin", "kout", "IC50", "SC50"}
 )
-NOT_NEGATIVE = frozenset({"tlag", "CL", "Q", "Q3", "Vmax", "kon", "koff", "kint", "kdeg", "R0", "Imax", "Smax"})
+NOT_NEGATIVE = frozenset(
+    {"tlag", "CL", "CL_HD", "Q", "Q3", "Vmax", "kon", "koff", "kint", "kdeg", "R0", "Imax", "Smax"}
+)
 """Individual parameters whose sign is known; others are a right-hand side's own."""
 
 
@@ -92,6 +94,19 @@ def eta_names(model: Model) -> list[str]:
     ['GFR', 'baclofen.CL']
     """
     return list(model.omega(prior_medians(model)))
+
+
+def dialysed(model: Model) -> list[str]:
+    """Names of the parameters ``<drug>.CL_HD`` that the model gives, in the order of its drugs.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> dialysed(load_model("baclofen_pregabalin"))
+    ['baclofen.CL_HD', 'pregabalin.CL_HD']
+    """
+    given = typical_patient(model, prior_medians(model))
+    return [name for name in model.clearances_by_dialysis if name in given]
 
 
 def _impossible(model: Model, theta: Values) -> str:

@@ -84,7 +84,8 @@ def _blaming(path: Path) -> Iterator[None]:
 def _dry_run(model: Model) -> list[str]:
     theta = {p.name: p.prior.quantile(np.float64(0.5)) for p in model.params}
     omega, given = model.omega(theta), typical_patient(model, theta)
-    wanted, read = {*model.individual_parameters, "A"}, {*model.individual_parameters, "A", "GFR"}
+    wanted = {*model.individual_parameters, "A"}
+    read = {*wanted, *model.clearances_by_dialysis, "GFR"}
     problems = [f"typical() gives no '{name}'" for name in sorted(wanted - set(given))]
     problems += [f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))]
     problems += [f"omega() names '{name}', which nothing reads" for name in sorted((set(omega) & set(given)) - read)]

@@ -155,6 +155,11 @@ class Model:
             return self.dynamics.parameters
         return tuple(name for drug in self.drugs for name in drug.parameters)
 
+    @property
+    def clearances_by_dialysis(self) -> tuple[str, ...]:
+        """Names of the individual parameters that `typical` may give beside those, for sessions of haemodialysis."""
+        return tuple(f"{drug.name}.CL_HD" for drug in self.drugs)
+
     def param(self, name: str) -> Param:
         """Return the population parameter of that name."""
         return next(p for p in self.params if p.name == name)
@@ -174,10 +179,10 @@ def individual(model: Model, theta: Values, cov: Values, z: Values) -> dict[str,
     Returns
     -------
     dict
-        Individual parameters, and ``GFR``, the true one in mL/min: CRCL * exp(eta_GFR).
+        Individual parameters, and ``GFR``, the true one in mL/min: CRCL * exp(eta_GFR) unless `cov` gives it.
     """
     omega = model.omega(theta)
-    gfr = _deviate(cov["CRCL"], "GFR", omega, z, model.logit)
+    gfr = cov["GFR"] if "GFR" in cov else _deviate(cov["CRCL"], "GFR", omega, z, model.logit)
     typical = model.typical(theta, {**cov, "GFR": gfr})
     return {"GFR": gfr} | {name: _deviate(value, name, omega, z, model.logit) for name, value in typical.items()}
 

@@ -14,7 +14,7 @@ starts, and so they are arrays. A rule with feedback (hold when somnolent) will 
 instead.
 """
 
-from vtrial.policy.arm import AkiOverlay, Arm, ArmFile, Known, Modifier, arm_regimens
+from vtrial.policy.arm import AkiOverlay, Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
 from vtrial.policy.form import METRICS, Increment, Renal, Strengths, Tier, Titration
 from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
@@ -27,6 +27,7 @@ __all__ = [
     "AkiOverlay",
     "Arm",
     "ArmFile",
+    "FixedDose",
     "Frequency",
     "Increment",
     "Known",

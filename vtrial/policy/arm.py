@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
-from vtrial.policy.form import Clock, Grade, Patients, Percent
+from vtrial.dialysis import Sessions
+from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Percent, refuse
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.spec import InputError, Spec, nearest
@@ -17,11 +19,46 @@ if TYPE_CHECKING:
     from vtrial.policy.load import Policies
 
 
+type _Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+
+
+class FixedDose(Spec):
+    """One dose for everyone, whatever the renal function, on dialysis too."""
+
+    dose: Amount
+    """Amount of each dose."""
+    freq: FrequencyName
+    """How often: a name of `FREQUENCIES`."""
+
+
+@lru_cache(maxsize=256)
+def fixed_policy(drug: str, given: FixedDose) -> Policy:
+    """The policy that a fixed dose amounts to.
+
+    Examples
+    --------
+    >>> policy = fixed_policy("baclofen", FixedDose(dose="5 mg", freq="TID"))
+    >>> policy.id, policy.regimens({"AGE": [70.0]}, start=8.0, horizon=24.0).total(0, 24).tolist()
+    ('5 mg TID', [15.0])
+    """
+    text = f"{given.dose:g} mg {given.freq}"
+    tier = {"dose": f"{given.dose!r} mg", "freq": given.freq, "grade": "B", "analyst_choice": True}
+    policy = Policy.model_validate(
+        {"title": f"{text} for everyone", "kind": "analyst", "grade": "B", "sources": ["the scenario"],
+         "renal": {"metric": "none", "tiers": [tier]}}
+    )  # fmt: skip
+    policy._id, policy._drug = text, drug
+    return policy
+
+
 class Arm(Spec):
     """A named set of policies, one for each drug."""
 
-    drugs: dict[str, str | None] = Field(min_length=1)
-    """Drug -> policy, or null where the arm does not give the drug."""
+    drugs: dict[str, str | FixedDose | None] = Field(default_factory=dict)
+    """Drug -> policy, or a dose for everyone, or null where the arm does not give the drug."""
+    mix: dict[str, _Share] = Field(default_factory=dict)
+    """Arm -> share, instead of drugs: a mixture of other arms, of which each patient has one by chance. Shares sum to
+    1. Its outcomes are the mean over the components, each of which is worked out for every patient."""
     role: Literal["core", "control", "sensitivity"] = "core"
     """Place in the study."""
     grade: Grade | None = None
@@ -32,10 +69,23 @@ class Arm(Spec):
     """Drug -> trial day of its first dose, where that is not day 1."""
     start_clock: Clock | None = None
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
+    sessions: Sessions | None = None
+    """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
     note: str | None = None
     """Remark."""
 
     _id: str = PrivateAttr("")
+
+    @model_validator(mode="after")
+    def _one_form(self):
+        if bool(self.drugs) == bool(self.mix):
+            raise refuse("an arm needs either 'drugs' or 'mix'")
+        others = [name for name in ("otherwise", "start_day", "start_clock", "sessions") if getattr(self, name)]
+        if self.mix and others:
+            raise refuse(f"a mixture leaves {', '.join(others)} to its components")
+        if self.mix and abs(sum(self.mix.values()) - 1) > 1e-9:
+            raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
+        return self
 
     @property
     def id(self) -> str:
@@ -44,8 +94,15 @@ class Arm(Spec):
 
     def age_min(self, policies: Mapping[str, Policy]) -> float | None:
         """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""
-        chosen = [policies[name] for name in self.drugs.values() if name is not None]
-        return max((policy.applies.age_min for policy in chosen if policy.applies), default=None)
+        chosen = [self.policy(drug, policies) for drug in self.drugs]
+        return max((policy.applies.age_min for policy in chosen if policy and policy.applies), default=None)
+
+    def policy(self, drug: str, policies: Mapping[str, Policy]) -> Policy | None:
+        """The policy of a drug; None where the arm does not give it."""
+        given = self.drugs.get(drug)
+        if isinstance(given, FixedDose):
+            return fixed_policy(drug, given)
+        return None if given is None else policies[given]
 
 
 class AkiOverlay(Spec):
@@ -93,8 +150,8 @@ class ArmFile(Spec):
     """Advice in words."""
 
 
-type Known = dict[tuple[str, float, float, bool], Regimens]
-"""Regimens by policy, shift, horizon and whether doses rise."""
+type Known = dict[tuple[Any, ...], Regimens]
+"""Regimens of the same patients by policy, shift, horizon, whether doses rise, and ends of sessions."""
 
 
 def arm_regimens(
@@ -105,6 +162,7 @@ def arm_regimens(
     start: float,
     horizon: float,
     titrate: bool = False,
+    after: Sequence[float] | None = None,
     known: Known | None = None,
 ) -> dict[str, Regimens]:
     """Give every patient the doses of an arm, drug by drug.
@@ -123,6 +181,8 @@ def arm_regimens(
         End of dosing, h from the start.
     titrate : bool
         Whether doses rise, or are held at the start.
+    after : sequence of float, optional
+        When sessions of haemodialysis end, h from the start, for policies that dose patients on dialysis then.
     known : dict, optional
         What policies gave these patients at this start under other arms; what this arm adds is put into it.
 
@@ -148,7 +208,7 @@ def arm_regimens(
     """
     shape = patient_shape(patients)
     known = {} if known is None else known
-    clock = {"start": start, "horizon": horizon, "titrate": titrate}
+    clock: Any = {"start": start, "horizon": horizon, "titrate": titrate, "after": after}
     given = {drug: _drug_regimens(arm, drug, policies, patients, known, **clock) for drug in arm.drugs}
     age_min = arm.age_min(policies.policies)
     if arm.otherwise is None or age_min is None:
@@ -171,13 +231,15 @@ def _drug_regimens(
     start: float,
     horizon: float,
     titrate: bool,
+    after: Sequence[float] | None,
 ) -> Regimens:
-    name = arm.drugs[drug]
-    if name is None:
+    policy = arm.policy(drug, policies.policies)
+    if policy is None:
         return Regimens.none(drug, patient_shape(patients))
     shift = 24.0 * (arm.start_day.get(drug, 1) - 1)
-    which = name, shift, horizon, titrate
+    own = None if after is None else tuple(end - shift for end in after if end > shift)
+    which = policy.id, drug, shift, horizon, titrate, own
     if which not in known:
-        policy = policies.policies[name]
-        known[which] = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate).later(shift)
+        given = policy.regimens(patients, start=start, horizon=horizon - shift, titrate=titrate, after=own)
+        known[which] = given.later(shift)
     return known[which]

@@ -231,7 +231,7 @@ class SupplementRow(Spec):
 
 
 class Supplement(Spec):
-    """Doses after a haemodialysis session beside the daily dose. Data only: not yet simulated."""
+    """Doses after a haemodialysis session beside the daily dose; the lowest of a range is given."""
 
     session: Duration | None = None
     """Length of the session."""
@@ -253,9 +253,9 @@ class AfterSession(Spec):
     """Doses given only after haemodialysis sessions."""
 
     dose: Amount
-    """Starting dose after each session."""
+    """Starting dose after each session; it is held."""
     titrate_to: Range | None = None
-    """Doses to which it may rise."""
+    """Doses to which it may rise (data)."""
 
 
 class Dialysis(Spec):
@@ -270,7 +270,7 @@ class Dialysis(Spec):
     after_each_session: AfterSession | None = None
     """A dose after each session instead of a base dose."""
     supplements: tuple[Supplement, ...] = ()
-    """Supplements after sessions; several entries are sources that disagree."""
+    """Supplements after sessions; of several entries, sources that disagree, the first that has one counts."""
     grade: Grade
     """How it is known."""
 
@@ -283,6 +283,16 @@ class Dialysis(Spec):
         if self.dose is not None and self.after_each_session is not None:
             raise refuse("give either a base dose or 'after_each_session'")
         return self
+
+    def supplement(self, daily: float) -> float | None:
+        """The supplement, mg, to a daily dose: the lowest that the first source with one for this dose gives."""
+        for source in self.supplements:
+            if source.start is not None:
+                return source.start[0]
+            for row in source.table:
+                if row.base[0] <= daily <= row.base[1]:
+                    return row.supplement[0]
+        return None
 
 
 class Applies(Spec):

@@ -166,7 +166,9 @@ def _check_arms(house: Policies, document: Document, broken: set[str]) -> list[P
     return [document.problem(where, text) for where, text in found]
 
 
-def check_arm(arm: Arm, policies: Policies, ignore: set[str] | None = None) -> list[tuple[Where, str]]:
+def check_arm(
+    arm: Arm, policies: Policies, ignore: set[str] | None = None, *, beside: Mapping[str, Arm] | None = None
+) -> list[tuple[Where, str]]:
     """Find what an arm names that does not exist or does not fit; also for arms written in a scenario.
 
     Parameters
@@ -175,6 +177,8 @@ def check_arm(arm: Arm, policies: Policies, ignore: set[str] | None = None) -> l
     policies : Policies
     ignore : set of str, optional
         Policies known to exist although they could not be read.
+    beside : mapping of str to Arm, optional
+        Arms of the scenario's own, of which a mixture may be made.
 
     Returns
     -------
@@ -185,7 +189,7 @@ def check_arm(arm: Arm, policies: Policies, ignore: set[str] | None = None) -> l
     wrong: list[tuple[Where, str]] = []
     for drug, name in arm.drugs.items():
         same = [known.id for known in policies.policies.values() if known.drug == drug]
-        if name is None or name in ignore or name in same:
+        if not isinstance(name, str) or name in ignore or name in same:
             continue
         hint = nearest(name, same) if same else "there are no policies of this drug"
         wrong.append((("drugs", drug), f"unknown policy '{name}' of {drug}; {hint}"))
@@ -194,11 +198,20 @@ def check_arm(arm: Arm, policies: Policies, ignore: set[str] | None = None) -> l
         for drug in arm.start_day
         if drug not in arm.drugs
     ]
+    if arm.mix:
+        return wrong + _check_mix(arm, {**policies.arms, **(beside or {})})
     if all(name is None for name in arm.drugs.values()):
         wrong.append((("drugs",), "the arm gives no drug at all"))
-    if not wrong and not ignore & set(arm.drugs.values()):
+    if not wrong and not ignore & {name for name in arm.drugs.values() if isinstance(name, str)}:
         wrong += _check_otherwise(arm, policies)
     return wrong
+
+
+def _check_mix(arm: Arm, known: Mapping[str, Arm]) -> list[tuple[Where, str]]:
+    wrong = [(name, f"unknown arm '{name}'; {nearest(name, known)}") for name in arm.mix if name not in known]
+    nested = [name for name in arm.mix if name in known and known[name].mix]
+    wrong += [(name, f"'{name}' is a mixture itself: name its components") for name in nested]
+    return [(("mix", name), text) for name, text in wrong]
 
 
 def _check_otherwise(arm: Arm, policies: Policies) -> list[tuple[Where, str]]:
@@ -208,6 +221,8 @@ def _check_otherwise(arm: Arm, policies: Policies) -> list[tuple[Where, str]]:
         return [] if age_min is None else [((), text)]
     if arm.otherwise not in policies.arms:
         return [(("otherwise",), f"unknown arm '{arm.otherwise}'; {nearest(arm.otherwise, policies.arms)}")]
+    if policies.arms[arm.otherwise].mix:
+        return [(("otherwise",), f"'{arm.otherwise}' is a mixture: name one arm")]
     if age_min is None:
         return [(("otherwise",), "its policies are for all ages: nobody is left for 'otherwise'")]
     seen, following = {arm.id}, arm.otherwise

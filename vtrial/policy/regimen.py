@@ -173,6 +173,18 @@ class Regimens:
         index = np.where(keep, self.index, other.index + len(self.table))
         return Regimens(self.table + other.table, index, np.where(keep, self.treated, other.treated))
 
+    def until(self, end: float) -> Regimens:
+        """Leave out the doses from `end` h on.
+
+        Examples
+        --------
+        >>> twice = Regimen("baclofen", [0.0, 12.0], [5.0, 10.0])
+        >>> Regimens((twice,), np.array([0]), np.array([True])).until(12.0).table[0].time.tolist()
+        [0.0]
+        """
+        table = tuple(Regimen(row.drug, row.time[row.time < end], row.amt[row.time < end]) for row in self.table)
+        return Regimens(table, self.index, self.treated)
+
     def later(self, hours: float) -> Regimens:
         """Shift every dose by `hours`."""
         if not hours:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
@@ -30,11 +31,12 @@ from vtrial.policy.regimen import Regimen, Regimens
 from vtrial.policy.titration import course
 from vtrial.spec import InputError, Spec, nearest
 
+HOURS_OF_DAY = 24.0
 DIALYSED = -1
 """What `Policy.tier_of` gives for a patient who is treated by the policy's dialysis entry."""
 
 
-class _Tables(dict[tuple[float, float, bool], tuple[tuple[Regimen, ...], np.ndarray]]):
+class _Tables(dict[tuple[Any, ...], tuple[tuple[Regimen, ...], np.ndarray]]):
     """What a policy has written out already: no part of what it is, nor of what travels to a worker."""
 
     def __eq__(self, other: object) -> bool:
@@ -136,7 +138,7 @@ class Policy(Spec):
 
     @property
     def dialysis_basis(self) -> Literal["entry", "sessions", "lowest tier"]:
-        """What doses a patient on dialysis: the dialysis entry, sessions (not yet possible), the lowest tier.
+        """What doses a patient on dialysis: the dialysis entry, its doses after sessions alone, the lowest tier.
 
         A report should say so where it is "lowest tier": the source has no rule for such a patient.
         """
@@ -188,7 +190,15 @@ class Policy(Spec):
         # without an entry of its own, dialysis counts as the lowest renal function
         return np.where(on_dialysis, 0 if self.dialysis_basis == "lowest tier" else DIALYSED, tier)
 
-    def regimens(self, patients: Patients, *, start: float, horizon: float, titrate: bool = False) -> Regimens:
+    def regimens(
+        self,
+        patients: Patients,
+        *,
+        start: float,
+        horizon: float,
+        titrate: bool = False,
+        after: Sequence[float] | None = None,
+    ) -> Regimens:
         """Give every patient the doses of this rule.
 
         The rule is applied to whoever is given, whatever the age; the ages it is for are the arm's business.
@@ -203,6 +213,9 @@ class Policy(Spec):
             End of dosing, h from the start.
         titrate : bool
             Whether the dose rises by the titration, within the ceilings, or is held at the start.
+        after : sequence of float, optional
+            When sessions of haemodialysis end, h from the start: who is on dialysis has a supplement then, the lowest
+            that the first source gives for his daily dose; or, by `after_each_session`, the start and then all doses.
 
         Returns
         -------
@@ -211,7 +224,7 @@ class Policy(Spec):
         Raises
         ------
         InputError
-            If a covariate is missing or unusable, or if doses depend on dialysis sessions.
+            If a covariate is missing or unusable, or if doses depend on dialysis sessions and `after` is not given.
 
         Examples
         --------
@@ -222,21 +235,26 @@ class Policy(Spec):
         ([False, True], [0.0, 7.5])
         """
         tier = self.tier_of(patients)
-        if self.dialysis_basis == "sessions" and (tier == DIALYSED).any():
-            raise InputError([f"policy {self.id} doses after dialysis sessions, which cannot be simulated yet"])
-        table, given = self._table(start, horizon, titrate=titrate)
-        index = tier
+        on_dialysis = np.broadcast_to(np.asarray(patients.get("DIALYSIS", False), dtype=bool), tier.shape)
+        if self.dialysis_basis == "sessions" and after is None and on_dialysis.any():
+            text = f"policy {self.id} doses after sessions of dialysis: its patients on dialysis need 'sessions'"
+            raise InputError([text])
+        table, given = self._table(start, horizon, tuple(after or ()), titrate=titrate)
+        sets = 2 ** len(self.max_daily_if)
+        last = len(table) - sets  # where the rows of patients on dialysis begin
+        index = np.where(on_dialysis, last, tier * sets)
         if self.max_daily_if:
-            index = tier * 2 ** len(self.max_daily_if) + self._ceiling_set(patients)
-        index = np.where(tier == DIALYSED, len(table) - 1, index)
+            index = index + self._ceiling_set(patients)
         return Regimens(table, index, given[index])
 
-    def _table(self, start: float, horizon: float, *, titrate: bool) -> tuple[tuple[Regimen, ...], np.ndarray]:
+    def _table(
+        self, start: float, horizon: float, after: tuple[float, ...], *, titrate: bool
+    ) -> tuple[tuple[Regimen, ...], np.ndarray]:
         """What the rule can give, and whether that is to treat: for each block of patients the same.
 
-        One row for each tier and each set of conditional ceilings, then one for the dialysis entry.
+        One row for each tier and each set of conditional ceilings, then one on dialysis for each set.
         """
-        if (known := self._tables.get((start, horizon, titrate))) is not None:
+        if (known := self._tables.get((start, horizon, after, titrate))) is not None:
             return known
         tiers, sets = self.renal.tiers if self.renal else (), 2 ** len(self.max_daily_if)
         titration = self.titration if titrate else None
@@ -247,18 +265,35 @@ class Policy(Spec):
                 ceiling = min([self._ceiling(own), *limits])
                 row = course(self.drug, own, titration, ceiling=ceiling, start=start, horizon=horizon)
                 table.append(row)
-        table.append(self._dialysis_regimen(start, horizon))
         given = [own.action != "avoid" for own in tiers for _ in range(sets)]
-        given.append(self.dialysis is not None and self.dialysis.action != "avoid")
-        self._tables[start, horizon, titrate] = tuple(table), np.array(given)
-        return self._tables[start, horizon, titrate]
+        lowest = self.dialysis_basis == "lowest tier" and len(tiers) > 0
+        for which in range(sets):
+            base = table[which] if lowest else self._dialysis_regimen(start, horizon, after)
+            table.append(self._supplemented(base, after))
+            given.append(given[which] if lowest else self.dialysis is not None and self.dialysis.action != "avoid")
+        self._tables[start, horizon, after, titrate] = tuple(table), np.array(given)
+        return self._tables[start, horizon, after, titrate]
 
-    def _dialysis_regimen(self, start: float, horizon: float) -> Regimen:
+    def _dialysis_regimen(self, start: float, horizon: float, after: tuple[float, ...]) -> Regimen:
+        """Doses of the dialysis entry, without supplements."""
         entry = self.dialysis
+        if entry is not None and entry.after_each_session is not None:
+            times = np.array([time for time in (0.0, *after) if time < horizon])  # the trial starts as after a session
+            return Regimen(self.drug, times, np.full(times.shape, entry.after_each_session.dose))
         if entry is None or entry.dose is None:
             return Regimen.none(self.drug)
         tier = Tier.model_construct(dose=entry.dose, freq=entry.freq)
         return course(self.drug, tier, None, ceiling=float("inf"), start=start, horizon=horizon)
+
+    def _supplemented(self, base: Regimen, after: tuple[float, ...]) -> Regimen:
+        """A regimen with the supplement of the dialysis entry at the ends of sessions, if it treats at all."""
+        daily = base.amt[base.time < HOURS_OF_DAY].sum()
+        supplement = self.dialysis.supplement(float(daily)) if self.dialysis else None
+        if supplement is None or not after or not base.time.size:
+            return base
+        time, amt = np.append(base.time, after), np.append(base.amt, np.full(len(after), supplement))
+        order = np.argsort(time, kind="stable")
+        return Regimen(self.drug, time[order], amt[order])
 
     def _ceiling_set(self, patients: Patients) -> np.ndarray:
         """Which conditional ceilings apply to each patient, as bits of an integer."""

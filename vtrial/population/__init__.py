@@ -31,7 +31,7 @@ from vtrial.population.sources import (
     outside,
     people_of,
 )
-from vtrial.population.strata import LABELS, STANDARD, Bootstrap, Patient, PopulationSpec, Stratum
+from vtrial.population.strata import LABELS, STANDARD, Bootstrap, Dialysed, Patient, PopulationSpec, Stratum
 from vtrial.scheme import Plain, Scheme
 from vtrial.spec import InputError, Problem, nearest
 
@@ -52,8 +52,14 @@ class ResolvedStratum:
     """Age band, for standard strata."""
     column: str | None
     """eGFR category, for standard strata."""
-    dialysis: bool
+    dialysed: Dialysed
+    """Whether its patients are on dialysis, their residual GFR and sessions."""
     source: Source = field(repr=False)
+
+    @property
+    def dialysis(self) -> bool:
+        """Whether its patients are on dialysis."""
+        return self.dialysed.dialysis
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,28 @@ class Population:
         Returns
         -------
         dict of str to ndarray, each (draw, patient)
-            Every covariate of `COVARIATES`, and DIALYSIS (bool).
+            Every covariate of `COVARIATES`, DIALYSIS (bool), and for patients with a residual GFR that, as GFR.
+        """
+        own, numbers = self.stratum(stratum), Numbers(scheme, stratum, draws, patients)
+        people = people_of(own.source, numbers)
+        people |= {"DIALYSIS": np.full((len(draws), len(patients)), own.dialysis)}
+        if own.dialysed.residual_gfr is not None:
+            low, high = own.dialysed.residual_gfr
+            people["GFR"] = low + (high - low) * numbers.uniforms("GFR")
+        return people
+
+    def stratum(self, name: str) -> ResolvedStratum:
+        """The stratum of that name.
+
+        Raises
+        ------
+        KeyError
+            If there is none; names the nearest.
         """
         found = {s.name: s for s in self.strata}
-        if stratum not in found:
-            raise KeyError(f"unknown stratum '{stratum}'; {nearest(stratum, found)}")
-        people = people_of(found[stratum].source, Numbers(scheme, stratum, draws, patients))
-        return people | {"DIALYSIS": np.full((len(draws), len(patients)), found[stratum].dialysis)}
+        if name not in found:
+            raise KeyError(f"unknown stratum '{name}'; {nearest(name, found)}")
+        return found[name]
 
 
 def resolve(spec: PopulationSpec, *, folder: Path | str = ".") -> Population:
@@ -151,7 +172,7 @@ def _of_strata(spec: PopulationSpec, find: Callable[[Stratum], _Found], provenan
     strata = []
     for stratum, source, weight in found:
         row, column = LABELS[stratum.name] if STANDARD.get(stratum.name) is stratum else (None, None)
-        strata.append(ResolvedStratum(stratum.name, weight / total, row, column, stratum.dialysis, source))
+        strata.append(ResolvedStratum(stratum.name, weight / total, row, column, stratum, source))
     return Population(tuple(strata), provenance)
 
 
@@ -207,7 +228,7 @@ def _of_patients(patients: list[Patient]) -> Population:
     for patient in patients:
         covariates = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height}
         source = PatientSource(covariates | {"WT": patient.weight, "SCR": patient.scr})
-        strata.append(ResolvedStratum(patient.name, 1 / len(patients), None, None, patient.dialysis, source))
+        strata.append(ResolvedStratum(patient.name, 1 / len(patients), None, None, patient, source))
     return Population(tuple(strata), {"kind": "patient", "name": ", ".join(p.name for p in patients)})
 
 

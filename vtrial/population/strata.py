@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from vtrial.dialysis import Sessions
 from vtrial.population.covariates import model_names
 from vtrial.population.renal import COVARIATES, UMOL_PER_MG
 from vtrial.spec import Spec, choose, magnitude
@@ -77,11 +78,46 @@ def _covariate(name: str) -> Any:
     return Field(default=None, description=f"{long_name}, {unit}", examples=[[f"10 {unit}", f"20 {unit}"]])
 
 
+def _read_residual(given: Any) -> Ends:
+    if not isinstance(given, list | tuple) or len(given) != 2 or None in given:
+        raise _refuse(f"given {given!r}: write the residual GFR as [low, high]")
+    low, high = (covariate_magnitude(end, "mL/min") for end in given)
+    if not 0 <= low <= high:
+        raise _refuse(f"impossible range: 0 <= '{given[0]}' <= '{given[1]}' does not hold")
+    return low, high
+
+
+Residual = Annotated[
+    Ends,
+    BeforeValidator(_read_residual),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
+]
+"""Range of a true GFR, mL/min, within which all values are equally likely."""
+
+
 type _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 type _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
-class Stratum(Spec):
+class Dialysed(Spec):
+    """What is known of dialysis, of the patients of a stratum or of one patient."""
+
+    dialysis: Annotated[bool, Field(strict=True)] = False
+    """Whether they are on dialysis, as policies see it. No covariate model knows who is: give the stratum a weight."""
+    residual_gfr: Residual | None = None
+    """Range of the true GFR, instead of what creatinine says, which sessions lower: of patients on dialysis. Reference
+    and example patients have its middle."""
+    sessions: Sessions | None = None
+    """When they have haemodialysis, on dialysis or for a rescue; absent: never, or between sessions."""
+
+    @model_validator(mode="after")
+    def _residual_on_dialysis(self):
+        if self.residual_gfr is not None and not self.dialysis:
+            raise _refuse("'residual_gfr' is for patients on dialysis: add 'dialysis: true'")
+        return self
+
+
+class Stratum(Dialysed):
     """A part of the population: ranges of covariates (low included, high not). Strata may overlap."""
 
     name: str = Field(min_length=1)
@@ -105,8 +141,6 @@ class Stratum(Spec):
     weight: _Positive | None = None
     """Share of the population that the stratum stands for; by default the probability of its ranges.
     Weights are scaled to sum to 1, so shares on any scale do if every stratum has one."""
-    dialysis: Annotated[bool, Field(strict=True)] = False
-    """Whether its patients are on dialysis. The covariate model does not know who is: give a weight too."""
 
     def ranges(self) -> dict[str, Ends]:
         """Ranges given, by covariate."""
@@ -251,7 +285,7 @@ Measure = Annotated[
 """A quantity in the unit, and between the limits, of the field."""
 
 
-class Patient(Spec):
+class Patient(Dialysed):
     """One patient with fixed covariates; a stratum of its own."""
 
     name: str = Field(default="patient", min_length=1)
@@ -261,7 +295,6 @@ class Patient(Spec):
     weight: Measure
     scr: Measure
     """Serum creatinine; EGFR and CRCL follow from it."""
-    dialysis: Annotated[bool, Field(strict=True)] = False
 
 
 def _known_model(given: str) -> str:

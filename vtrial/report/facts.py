@@ -39,6 +39,7 @@ FIXED_NOTE = (
 the constraint, and drawn again where they break it."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
+_PROBABILITIES = ("peak_clock_", "onset", "reached", "recovered", "unrecovered")
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
 
 
@@ -282,7 +283,7 @@ def is_probability(outcome: str) -> bool:
     >>> is_probability("level3_7d"), is_probability("time_level1_7d"), is_probability("peak_clock_00_06_7d")
     (True, False, True)
     """
-    return bool(_LEVEL.match(outcome)) or outcome.startswith("peak_clock_")
+    return bool(_LEVEL.match(outcome)) or outcome.startswith(_PROBABILITIES)
 
 
 def spaced(window: str) -> str:

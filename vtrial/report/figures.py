@@ -11,7 +11,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from vtrial.report import digits, style
+from vtrial.report.course import curves_of
 from vtrial.report.facts import NOTICE, SIGN_NOTE, Facts, is_probability, short_outcome
+from vtrial.report.plot_course import course
 from vtrial.report.plot_exposure import exposure, fans, peak_clock
 from vtrial.report.plot_ranks import ranks, sensitivity, sensitivity_arms
 from vtrial.report.plot_risks import dose_risk, forest, heatmap, risk_by_arm
@@ -38,6 +40,7 @@ class Drawn:
 
 PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
     "risk_by_arm": risk_by_arm,
+    "course": course,
     "heatmap": heatmap,
     "forest": forest,
     "ranks": ranks,
@@ -111,13 +114,22 @@ def _mcse_range(facts: Facts, name: str) -> str:
     elif name == "peak_clock":
         names = [o for o in facts.outcomes if o.startswith("peak_clock_")]
         mcse = found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling)
+    elif name == "course":
+        names = [outcome for curve in curves_of(facts) for outcome in curve.outcomes]
+        return _range(found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling).values, percent=True)
     elif name == "ranks":
         mcse = (found["p_rank"] * (1 - found["p_rank"]) / facts.result.attrs["draws"]) ** 0.5
     else:
         mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
     if facts.primary not in facts.primary_levels() or not is_probability(facts.primary):
         percent = percent and name in ("peak_clock", "ranks")
-    values = mcse.values[np.isfinite(mcse.values)]
+    return _range(mcse.values, percent=percent)
+
+
+def _range(values: np.ndarray, *, percent: bool) -> str:
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return "not known"
     low, high = (digits.error(float(x), percent=percent) for x in (values.min(), values.max()))
     return f"{low} to {high}"
 
@@ -169,6 +181,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "Risk by arm",
         "Risk of {what} by arm. Dot with bar: mean over draws ± MCSE; diamond: median; line: interval, ending in "
         "an arrow where it leaves the axis. Where mean and median lie far apart, a few draws carry the mean.",
+    ),
+    "course": (
+        "Onset and recovery",
+        "Probability over time: of having reached a level since the first dose, and of not yet being below another for "
+        "good after the time that the scenario names, of those who had reached the first. Dots with bars: mean over "
+        "draws ± MCSE; lines join them, time on a logarithmic axis. Intervals are in estimates.csv.",
     ),
     "heatmap": (
         "Risk by age and renal function",

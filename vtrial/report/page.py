@@ -15,6 +15,7 @@ import xarray as xr
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
+from vtrial.report.course import course_tables
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
@@ -145,6 +146,7 @@ def _tables(facts: Facts) -> dict[str, Any]:
     return {
         "doses": dose_table(facts),
         "sensitivity": sensitivity_table(facts),
+        "courses": course_tables(facts),
         "risks": _risk_blocks(facts),
         "contrasts": _contrast_blocks(facts),
         "chances": _chances(facts),

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from vtrial.endpoint import Endpoint, outcomes, windows
-from vtrial.estimand import Accept, Estimands, Outcome
+from vtrial.endpoint import Endpoint, derived, outcomes, windows
+from vtrial.estimand import Accept, Derived, Estimands, Outcome
 from vtrial.model import (
     PRIOR,
     Model,
@@ -74,7 +74,9 @@ class Treatment(Spec):
     titrate: Annotated[bool, Field(strict=True)] = False
     """Follow the policies' titration, or hold the starting dose."""
     horizon: Duration
-    """How long doses are given, from the patient's first dose."""
+    """How long doses are given, and patients are followed, from the patient's first dose."""
+    stop: Duration | None = None
+    """From when on, after the patient's first dose, no arm gives any dose; absent: doses are given to the horizon."""
 
 
 class Size(Spec):
@@ -201,6 +203,11 @@ class Scenario:
         return outcomes(self.spec.endpoints, self.model)
 
     @property
+    def derived(self) -> list[Derived]:
+        """Numbers that the endpoints derive from the means of outcomes."""
+        return derived(self.spec.endpoints, self.model)
+
+    @property
     def drugs(self) -> list[str]:
         """Names of the model's drugs."""
         return [drug.name for drug in self.model.drugs]
@@ -210,7 +217,9 @@ class Scenario:
         asked = self.spec.simulation
         if asked.sampling == "plain":
             return Plain(asked.seed)
-        kinds = {"population": self.population.words, "eta": eta_names(self.model), "sensitivity": self.drugs}
+        # what varies in dialysis alone is drawn plainly: whether a stratum has sessions moves no other
+        etas = [name for name in eta_names(self.model) if name not in self.model.clearances_by_dialysis]
+        kinds = {"population": self.population.words, "eta": etas, "sensitivity": self.drugs}
         return Sobol(asked.seed, patients, [(kind, name) for kind, names in kinds.items() for name in names])
 
     @property
@@ -227,6 +236,13 @@ class Scenario:
         if found is None and asked is not None:
             raise InputError([f"model.draws_from: {no_posterior(self.model)}"])
         return found or PRIOR
+
+    @property
+    def dialyses(self) -> bool:
+        """Whether anybody has a session of haemodialysis."""
+        people = [self.spec.reference_patient, *([self.spec.examples.patient] if self.spec.examples else [])]
+        strata = (stratum.dialysed for stratum in self.population.strata)
+        return any(one.sessions is not None for one in (*strata, *people, *self.arms))
 
     def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
         """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`.
@@ -253,6 +269,10 @@ class Scenario:
     def arm(self, name: str) -> Arm:
         """An arm by name, from the scenario or the library."""
         return self.spec.treatment.define.get(name) or self.policies.arms[name]
+
+    def components(self, arm: Arm) -> list[tuple[Arm, float]]:
+        """The arms that a mixture is made of, and their shares; an arm that is none, by itself."""
+        return [(self.arm(name), share) for name, share in arm.mix.items()] if arm.mix else [(arm, 1.0)]
 
 
 def load_scenario(path: Path | str, *, size: Literal["full", "small"] = "full") -> Scenario:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from vtrial.endpoint import TimeAtLevel
+from vtrial.endpoint import Recovery, TimeAtLevel, derived, levels_named
 from vtrial.estimand import POPULATION
 from vtrial.model import Model, check_fixed
 from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
+from vtrial.scenario.dialysis import check_dialysis
 from vtrial.scheme import unbalanced
 from vtrial.spec import Where, magnitude, nearest
 
@@ -52,6 +53,8 @@ def check(
     yield from _check_model(spec, model)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
+        if population is not None:
+            yield from check_dialysis(spec, model, policies, population)
     if spec.endpoints is not None:
         if spec.treatment is not None and spec.simulation is not None:
             yield from _check_windows(spec)
@@ -101,16 +104,20 @@ def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterato
                 ("treatment", "define", name),
                 f"arm '{name}' exists already in arms.yaml: choose another name",
             )
-        for where, text in check_arm(arm, policies):
+        for where, text in check_arm(arm, policies, beside=treatment.define):
             yield ("treatment", "define", name, *where), text
     for place, name in enumerate(treatment.arms):
         if name not in known:
             yield ("treatment", "arms", place), f"unknown arm '{name}'; {nearest(name, known)}"
-        elif strange := sorted(set(known[name].drugs) - drugs):
-            yield (
-                ("treatment", "arms", place),
-                f"arm '{name}' gives {', '.join(strange)}; {nearest(strange[0], drugs)}",
-            )
+            continue
+        for part in known[name].mix or (name,):
+            if part in known and (strange := sorted(set(known[part].drugs) - drugs)):
+                yield (
+                    ("treatment", "arms", place),
+                    f"arm '{part}' gives {', '.join(strange)}; {nearest(strange[0], drugs)}",
+                )
+    if treatment.stop is not None and treatment.stop > treatment.horizon:
+        yield ("treatment", "stop"), f"{treatment.stop:g} h is after treatment.horizon, {treatment.horizon:g} h"
     if twice := sorted({name for name in treatment.arms if treatment.arms.count(name) > 1}):
         yield ("treatment", "arms"), f"given twice: {', '.join(twice)}"
     uses: list[tuple[Where, str]] = [(("accept", i, "arm"), accept.arm) for i, accept in enumerate(spec.accept)]
@@ -120,6 +127,9 @@ def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterato
         uses += [(("sensitivities", "arms", i), arm) for i, arm in enumerate(spec.sensitivities.arms)]
     if spec.examples:
         uses += [(("examples", "arms", i), arm) for i, arm in enumerate(spec.examples.arms)]
+        for i, arm in enumerate(spec.examples.arms):
+            if arm in known and known[arm].mix:
+                yield ("examples", "arms", i), f"'{arm}' is a mixture, which has no one trajectory: name a component"
     if spec.dose_risk:
         uses.append((("dose_risk", "arm"), spec.dose_risk.arm))
     for where, name in uses:
@@ -135,9 +145,14 @@ def _check_arms(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterato
 def _check_windows(spec: ScenarioSpec) -> Iterator[Finding]:
     step = spec.simulation.step
     for place, endpoint in enumerate(spec.endpoints):
-        within = endpoint.within if isinstance(endpoint.within, tuple) else (endpoint.within,)
-        for window in within:
-            where: Where = ("endpoints", place, "within")
+        keys = [key for key in ("within", "times", "at", "until") if hasattr(endpoint, key)]
+        where: Where = ("endpoints", place, *(keys if len(keys) == 1 else ()))
+        if isinstance(endpoint, Recovery) and endpoint.until <= endpoint.starts[-1]:
+            yield (
+                ("endpoints", place, "until"),
+                f"{endpoint.until:g} h is not after the last time, {endpoint.starts[-1]:g} h",
+            )
+        for window in endpoint.windows:
             if window > spec.treatment.horizon:
                 yield (
                     where,
@@ -148,14 +163,16 @@ def _check_windows(spec: ScenarioSpec) -> Iterator[Finding]:
 
 
 def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
-    names: list[str] = []
+    names, joint = list[str](), list[str]()
     for place, endpoint in enumerate(spec.endpoints):
-        deepest = max(getattr(endpoint, "level", (0,)))
-        if deepest >= len(model.levels):
+        if deep := {key: level for key, level in levels_named(endpoint).items() if level >= len(model.levels)}:
             allowed = ", ".join(f"{i} {name}" for i, name in enumerate(model.levels) if i)
-            yield ("endpoints", place, "level"), f"given {deepest}: the model's levels are {allowed}"
+            for key, level in deep.items():
+                yield ("endpoints", place, key), f"given {level}: the model's levels are {allowed}"
             continue
-        own = [outcome.name for outcome in endpoint.outcomes(model)]
+        further = [number.outcome.name for number in derived([endpoint], model)]
+        joint += further
+        own = [*(outcome.name for outcome in endpoint.outcomes(model)), *further]
         if twice := sorted({name for name in own if [*names, *own].count(name) > 1}):
             yield ("endpoints", place), f"given twice: {', '.join(twice)}"
         names += own
@@ -164,6 +181,9 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
     uses: list[tuple[Where, str]] = [(("accept", i, "outcome"), a.outcome) for i, a in enumerate(spec.accept)]
     if spec.estimands is not None:
         uses.append((("estimands", "primary"), spec.estimands.primary))
+        if spec.estimands.primary in joint:
+            text = f"'{spec.estimands.primary}' is derived from means of patients: arms are ranked by a mean itself"
+            yield ("estimands", "primary"), text
         uses += [(("estimands", "limits", i, "outcome"), x.outcome) for i, x in enumerate(spec.estimands.limits)]
     for where, name in uses:
         if name not in names:

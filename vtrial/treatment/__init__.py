@@ -15,47 +15,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial import endpoint
-from vtrial.items import combine, items
+from vtrial.dialysis import Sessions, changes
 from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
 from vtrial.patients import Group, groups_of, one_patient, thresholds
-from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
-from vtrial.population import COVARIATES
+from vtrial.policy import Arm
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
+from vtrial.treatment.given import Given, dose
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
 SLICE = 16_384
 """Items exposed at once: what the kinetics need beside their results is bounded by it."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What arms give the patients of a group, each distinct treatment of a patient once.
-
-    Items are sorted by regimen, then by patient: neighbours take their doses at the same times.
-
-    Parameters
-    ----------
-    table : list of lists of Regimen
-        Per drug the distinct regimens.
-    row : list of arrays, shape (item,)
-        Per drug each item's row in its table.
-    patient : array, shape (item,)
-        Number of the patient in the group, draw * patients + patient.
-    item : array, shape (arm, draw, patient)
-        The item that an arm gives a patient.
-    treated : array of bool, shape (arm, drug, draw, patient)
-        Who is given the drug.
-    """
-
-    table: list[list[Regimen]]
-    row: list[Index]
-    patient: Index
-    item: NDArray[np.int32]
-    treated: NDArray[np.bool_]
+PARTS_OF_EXPOSURE = ("peak", "peak_time", "cmax", "auc", "time_at", "since")
 
 
 @dataclass(frozen=True)
@@ -68,19 +42,19 @@ class Outcomes:
         In the order of the scenario's outcomes.
     item : array, shape (arm, draw, patient)
         The item that an arm gives a patient.
-    treated : array of bool, shape (arm, drug, draw, patient)
-        Who is given the drug.
+    treated : array, shape (arm, drug, draw, patient)
+        Who is given the drug; under a mixture, with which probability.
     """
 
     value: Array
     item: NDArray[np.int32]
-    treated: NDArray[np.bool_]
+    treated: NDArray[Any]
 
 
 def treat(
     scenario: Scenario, group: Group, arms: Sequence[Arm], reference: Exposure, *, multiple: float = 1.0
 ) -> Outcomes:
-    """Treat the patients of a group by each of the arms.
+    """Treat the patients of a group by each of the arms; by a mixture with each of its components.
 
     Parameters
     ----------
@@ -96,81 +70,66 @@ def treat(
     -------
     Outcomes
     """
+    single = {id(one): one for arm in arms for one, _ in scenario.components(arm)}
     with stage("dose"):
-        given = dose(scenario, group, arms)
+        given = dose(scenario, group, list(single.values()))
     value = np.empty((len(given.patient), len(scenario.outcomes)))
-    for part in _slices(len(given.patient), SLICE):
-        with stage("kinetics"):
-            exposure, origin, _ = _expose(scenario, group, given, part, multiple=multiple)
-        with stage("endpoints"):
-            seen = _seen(scenario, group, given.patient[part], exposure, reference, origin)
-            for column, outcome in zip(value[part].T, endpoint.evaluate(scenario.spec.endpoints, seen), strict=True):
-                column[:] = outcome
-    return Outcomes(value, given.item, given.treated)
+    for run, sessions in given.sessions:
+        for part in _slices(run, SLICE):
+            with stage("kinetics"):
+                exposure, origin, _ = _expose(scenario, group, given, part, sessions, multiple=multiple)
+            with stage("endpoints"):
+                seen = _seen(scenario, group, given.patient[part], exposure, reference, origin)
+                found = endpoint.evaluate(scenario.spec.endpoints, seen)
+                for column, outcome in zip(value[part].T, found, strict=True):
+                    column[:] = outcome
+    return _mixed(scenario, arms, list(single), Outcomes(value, given.item, given.treated))
 
 
-def _slices(n: int, longest: int) -> Iterator[slice]:
-    for begin in range(0, n, longest):
-        yield slice(begin, min(begin + longest, n))
+def _slices(run: slice, longest: int) -> Iterator[slice]:
+    for begin in range(run.start, run.stop, longest):
+        yield slice(begin, min(begin + longest, run.stop))
 
 
-def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
-    """Give every patient the doses of every arm, and find the distinct treatments."""
-    known: Known = {}
-    given = [_regimens(scenario, arm, group, known) for arm in arms]
-    draws, patients = group.shape
-    kind = np.zeros((len(arms), draws * patients), np.int32)
-    rows, tables = np.zeros((1, 0), np.int32), list[list[Regimen]]()  # rows: those of a kind, in each table
-    for drug in scenario.drugs:
-        table, row = _common_table([of_arm[drug] for of_arm in given])
-        found = combine(kind, row, len(rows), len(table))
-        rows = np.column_stack([rows[found // len(table)], found % len(table)])
-        tables.append(table)
-    patient, ends = items(kind, len(rows))
-    return Given(
-        tables,
-        list(np.repeat(rows, np.diff(ends), axis=0).T),
-        patient,
-        kind.reshape(len(arms), draws, patients),
-        np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
-    )
+def _mixed(scenario: Scenario, arms: Sequence[Arm], single: list[int], outcomes: Outcomes) -> Outcomes:
+    """Outcomes under the arms from those under single ones: a mixture's are the mean over its components.
+
+    It is worked out, not sampled: what component a patient would draw adds no noise, and there is no further stream of
+    random numbers.
+    """
+    values, item, treated = [outcomes.value], list[NDArray[np.int32]](), list[NDArray[Any]]()
+    for arm in arms:
+        parts = [(single.index(id(one)), share) for one, share in scenario.components(arm)]
+        if len(parts) == 1:
+            item.append(outcomes.item[parts[0][0]])
+            treated.append(outcomes.treated[parts[0][0]])
+            continue
+        values.append(_mean([(share, outcomes.value[outcomes.item[a].ravel()]) for a, share in parts]))
+        shape, first = outcomes.item.shape[1:], sum(map(len, values[:-1]))
+        item.append(np.arange(first, first + len(values[-1]), dtype=np.int32).reshape(shape))
+        treated.append(_mean([(share, outcomes.treated[a]) for a, share in parts]))
+    if len(values) == 1 and len(item) == len(outcomes.item):
+        return outcomes
+    return Outcomes(np.concatenate(values), np.stack(item), np.stack(treated))
 
 
-def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:
-    """Put the regimens of several arms into one table, equal ones once, and find each patient's row (arm, n)."""
-    known: dict[tuple[bytes, bytes], int] = {}
-    table: list[Regimen] = []
-    row = np.empty((len(given), given[0].index.size), np.int32)
-    for regimens, own in zip(given, row, strict=True):
-        numbers = np.empty(len(regimens.table), np.int32)
-        for k, regimen in enumerate(regimens.table):
-            numbers[k] = known.setdefault((regimen.time.tobytes(), regimen.amt.tobytes()), len(table))
-            if numbers[k] == len(table):
-                table.append(regimen)
-        own[:] = numbers[regimens.index.ravel()]
-    return table, row
-
-
-def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
-    """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
-    visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
-    treatment = scenario.spec.treatment
-    # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
-    latest = 24.0 * max([*arm.start_day.values(), 1])
-    given = arm_regimens(
-        arm,
-        scenario.policies,
-        visible,
-        start=treatment.start,
-        horizon=treatment.horizon + latest,
-        titrate=treatment.titrate,
-        known=known,
-    )
-    return {drug: given.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
+def _mean(parts: Sequence[tuple[float, NDArray[Any]]]) -> Array:
+    """Mean of arrays by their shares, summed in their order."""
+    total = np.zeros(parts[0][1].shape)
+    for share, values in parts:
+        total += share * values
+    return total
 
 
 def _expose(
-    scenario: Scenario, group: Group, given: Given, part: slice, *, multiple: float = 1.0, trace: bool = False
+    scenario: Scenario,
+    group: Group,
+    given: Given,
+    part: slice,
+    sessions: Sessions | None,
+    *,
+    multiple: float = 1.0,
+    trace: bool = False,
 ) -> tuple[Exposure, Array, Trace | None]:
     """Exposure of some items, the time of each one's first dose (h after the start), and trajectories."""
     patient = given.patient[part]
@@ -193,9 +152,15 @@ def _expose(
         group.theta["omega_S"],
     )
     par = {name: own(name) for name in scenario.model.individual_parameters}
-    grid = Grid(scenario.spec.simulation.step, scenario.windows)
+    grid = Grid(scenario.spec.simulation.step, scenario.windows, endpoint.restarts(scenario.spec.endpoints))
     wanted = endpoint.concentration_windows(scenario.spec.endpoints, scenario.windows)
-    options = {"trace": trace, "cmax_windows": wanted}
+    options: dict[str, Any] = {"trace": trace, "cmax_windows": wanted}
+    times, rows = changes([one for one in (group.sessions, sessions) if one is not None], scenario.windows[-1])
+    if times:
+        options |= {"changes": times, "rows": rows}
+        for drug in scenario.drugs:
+            CL = par[f"{drug}.CL"]
+            par[f"{drug}.CL"] = np.stack([CL, CL + own(f"{drug}.CL_HD")])
     exposure, tracks = _kinetics(scenario, group, patient, (par, doses, origin, sedation, grid), options)
     return exposure, origin, tracks
 
@@ -241,8 +206,7 @@ def _seen(
 
 def part_of(exposure: Exposure, part: slice) -> Exposure:
     """Exposure of some of the patients (or, of a reference, of some of the draws)."""
-    arrays = (exposure.peak, exposure.peak_time, exposure.cmax, exposure.auc, exposure.time_at)
-    return Exposure(exposure.grid, *(array[..., part] for array in arrays))
+    return Exposure(exposure.grid, *(getattr(exposure, name)[..., part] for name in PARTS_OF_EXPOSURE))
 
 
 def simulate(
@@ -303,11 +267,16 @@ def expose_reference(scenario: Scenario, draws: xr.Dataset) -> Exposure:
     Returns
     -------
     Exposure
-        With n = draws.
+        With n = draws. Under a mixture the mean over its components: an exposure to compare with, not to be sedated by.
     """
     group = one_patient(scenario, draws, scenario.spec.reference_patient, vary=False)
-    given = dose(scenario, group, [scenario.arm(scenario.spec.estimands.reference)])
-    return _expose(scenario, group, given, slice(None))[0]
+    parts = scenario.components(scenario.arm(scenario.spec.estimands.reference))
+    each = [_expose(scenario, group, dose(scenario, group, [arm]), slice(None), arm.sessions)[0] for arm, _ in parts]
+    if len(each) == 1:
+        return each[0]
+    shares = [share for _, share in parts]
+    means = [_mean(list(zip(shares, (getattr(one, name) for one in each), strict=True))) for name in PARTS_OF_EXPOSURE]
+    return Exposure(each[0].grid, *means)
 
 
 def trace_example(scenario: Scenario, draws: xr.Dataset, arm: Arm | str) -> xr.Dataset:
@@ -336,7 +305,7 @@ def trace_example(scenario: Scenario, draws: xr.Dataset, arm: Arm | str) -> xr.D
     arm = scenario.arm(arm) if isinstance(arm, str) else arm
     group = one_patient(scenario, draws, scenario.spec.examples.patient, vary=True)
     given = dose(scenario, group, [arm])
-    _, origin, tracks = _expose(scenario, group, given, slice(None), trace=True)
+    _, origin, tracks = _expose(scenario, group, given, slice(None), arm.sessions, trace=True)
     assert tracks is not None
     horizon = scenario.windows[-1]
     doses = [

@@ -1,91 +1,31 @@
-"""From the exposure of a patient to one number: the endpoints that a scenario can name.
-
-A new endpoint is one class here: a spec with its keys, the outcomes it gives, and how to evaluate them.
-"""
+"""Endpoints of a window that starts at the first dose: levels reached, exposures, time of the peak, time at a level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
 
+from vtrial.endpoint.seen import Array, Levels, Seen, Windows, window_name
 from vtrial.estimand import Outcome
 from vtrial.model import Model
 from vtrial.spec import Duration, Spec
 
-type Array = NDArray[np.float64]
 
+def chances(seen: Seen, levels: Sequence[int], windows: Sequence[float]) -> list[Array]:
+    """Probability that each level is reached within each window: for each window an array (level, n)."""
+    from vtrial.pharmacodynamics import level_probabilities
 
-class Exposed(Protocol):
-    """The part of `vtrial.kinetics.Exposure` that endpoints read (see there)."""
-
-    @property
-    def peak(self) -> Array: ...
-    @property
-    def peak_time(self) -> Array: ...
-    @property
-    def cmax(self) -> Array: ...
-    @property
-    def auc(self) -> Array: ...
-    @property
-    def time_at(self) -> Array: ...
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What an endpoint may look at: exposures, and what turns them into sedation.
-
-    Parameters
-    ----------
-    exposure, reference : Exposed
-        Of n treated patients; and of the reference patient, one for each draw.
-    windows : tuple of float
-        Ends of the windows, h, in the order of the exposure.
-    draw : array of int, shape (n,)
-        Which draw each patient belongs to.
-    r, omega_S : arrays, shape (draw, level) and (draw,)
-    z : sequence of arrays, each shape (n,)
-        Deviation of log sensitivity per channel: only the counting estimator looks at it.
-    clock : array, shape (n,)
-        Clock time of the first dose, h.
-    """
-
-    exposure: Exposed
-    reference: Exposed
-    windows: tuple[float, ...]
-    draw: NDArray[np.integer]
-    r: Array
-    omega_S: Array
-    z: Sequence[Array]
-    clock: Array
-
-    def window(self, hours: float) -> int:
-        """Position of a window."""
-        return self.windows.index(hours)
-
-    def of_draw(self, values: Array) -> Array:
-        """Each patient's value of what is known for each draw, shape (draw,)."""
-        return values[self.draw]
-
-
-def window_name(hours: float) -> str:
-    """Name a window: hours up to three days, days beyond.
-
-    Examples
-    --------
-    >>> window_name(24), window_name(168)
-    ('24h', '7d')
-    """
-    return f"{hours / 24:g}d" if hours > 72 and hours % 24 == 0 else f"{hours:g}h"
-
-
-type Windows = Annotated[tuple[Duration, ...], Field(min_length=1)]
-type Levels = Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], Field(min_length=1)]
+    peaks = [seen.exposure.peak[:, seen.window(w)] for w in windows]
+    r = seen.r[:, [k - 1 for k in levels]]
+    each = [level_probabilities(peaks[0], seen.draw, r, seen.omega_S)]
+    for before, peak in pairwise(peaks):
+        later = np.flatnonzero((peak != before).any(0))  # the first days' peak is often the week's
+        each.append(each[-1].copy())
+        each[-1][:, later] = level_probabilities(peak[:, later], seen.draw[later], r, seen.omega_S)
+    return each
 
 
 class LevelReached(Spec):
@@ -98,6 +38,10 @@ class LevelReached(Spec):
     """Windows, each from the patient's first dose of any drug."""
     estimator: Literal["integrated", "counting"] = "integrated"
     """Integrate the patient's sensitivity in closed form, or draw it and count: the latter is the oracle."""
+
+    @property
+    def windows(self) -> tuple[float, ...]:
+        return self.within
 
     def outcomes(self, model: Model) -> list[Outcome]:
         suffix = "" if self.estimator == "integrated" else "_counted"
@@ -113,17 +57,13 @@ class LevelReached(Spec):
         ]
 
     def evaluate(self, seen: Seen) -> list[Array]:
-        from vtrial.pharmacodynamics import level_probabilities, level_reached
+        from vtrial.pharmacodynamics import level_reached
 
+        if self.estimator == "integrated":
+            each = chances(seen, self.level, self.within)
+            return [of_window[i] for i in range(len(self.level)) for of_window in each]
         peaks = [seen.exposure.peak[:, seen.window(w)] for w in self.within]
         r = seen.r[:, [k - 1 for k in self.level]]
-        if self.estimator == "integrated":
-            each = [level_probabilities(peaks[0], seen.draw, r, seen.omega_S)]
-            for before, peak in pairwise(peaks):
-                later = np.flatnonzero((peak != before).any(0))  # the first days' peak is often the week's
-                each.append(each[-1].copy())
-                each[-1][:, later] = level_probabilities(peak[:, later], seen.draw[later], r, seen.omega_S)
-            return [of_window[i] for i in range(len(self.level)) for of_window in each]
         own, omega_S = seen.of_draw(r), seen.of_draw(seen.omega_S)
         return [
             level_reached(list(peak), own[:, i], omega_S, seen.z[: len(peak)]).astype(float)
@@ -132,12 +72,21 @@ class LevelReached(Spec):
         ]
 
 
-class Cmax(Spec):
+class _OneWindow(Spec):
+    """An endpoint of one window."""
+
+    within: Duration
+    """Window from the first dose."""
+
+    @property
+    def windows(self) -> tuple[float, ...]:
+        return (self.within,)
+
+
+class Cmax(_OneWindow):
     """Maximum concentration of each drug within a window, and its ratio to the reference patient's."""
 
     kind: Literal["cmax"]
-    within: Duration
-    """Window from the first dose."""
 
     def outcomes(self, model: Model) -> list[Outcome]:
         return _exposure_outcomes(model, "cmax", "Cmax", "mg/L", self.within)
@@ -147,12 +96,10 @@ class Cmax(Spec):
         return _with_ratios(seen, seen.exposure.cmax[:, w], seen.reference.cmax[:, w])
 
 
-class Auc(Spec):
+class Auc(_OneWindow):
     """Area under the concentration of each drug from the first dose, and its ratio to the reference patient's."""
 
     kind: Literal["auc"]
-    within: Duration
-    """Window from the first dose."""
 
     def outcomes(self, model: Model) -> list[Outcome]:
         return _exposure_outcomes(model, "auc", "AUC", "mg h/L", self.within)
@@ -181,12 +128,10 @@ def _with_ratios(seen: Seen, values: Array, reference: Array) -> list[Array]:
         return [*values, *(value / seen.of_draw(ref) for value, ref in zip(values, reference, strict=True))]
 
 
-class PeakClock(Spec):
+class PeakClock(_OneWindow):
     """Time of day at which the drive peaks: its share in each quarter of the day, and at night."""
 
     kind: Literal["peak_clock"]
-    within: Duration
-    """Window from the first dose."""
 
     def outcomes(self, model: Model) -> list[Outcome]:
         window = window_name(self.within)
@@ -213,14 +158,12 @@ CLOCK_BINS = ((0, 6), (6, 12), (12, 18), (18, 24), (22, 7))
 """Quarters of the day, and the night from 22:00 to 07:00."""
 
 
-class TimeAtLevel(Spec):
+class TimeAtLevel(_OneWindow):
     """Expected time at a sedation level or deeper within a window, the patient's sensitivity integrated out."""
 
     kind: Literal["time_at_level"]
     level: Levels
     """Levels of the model."""
-    within: Duration
-    """Window from the first dose."""
 
     def outcomes(self, model: Model) -> list[Outcome]:
         window = window_name(self.within)
@@ -236,37 +179,3 @@ class TimeAtLevel(Spec):
     def evaluate(self, seen: Seen) -> list[Array]:
         w = seen.window(self.within)
         return [seen.exposure.time_at[i, w] for i in range(len(self.level))]
-
-
-type Endpoint = Annotated[LevelReached | Cmax | Auc | PeakClock | TimeAtLevel, Field(discriminator="kind")]
-
-
-def windows(endpoints: Sequence[Any]) -> tuple[float, ...]:
-    """All windows that endpoints name, increasing."""
-    every = [w for e in endpoints for w in (e.within if isinstance(e.within, tuple) else (e.within,))]
-    return tuple(sorted(set(every)))
-
-
-def outcomes(endpoints: Sequence[Any], model: Model) -> list[Outcome]:
-    """All outcomes of the endpoints, in their order."""
-    return [outcome for endpoint in endpoints for outcome in endpoint.outcomes(model)]
-
-
-def levels_timed(endpoints: Sequence[Any]) -> tuple[int, ...]:
-    """Levels whose time a scenario asks for (at most one endpoint of this kind)."""
-    return next((e.level for e in endpoints if isinstance(e, TimeAtLevel)), ())
-
-
-def concentration_windows(endpoints: Sequence[Any], every: Sequence[float]) -> int:
-    """How many windows, from the first, need maxima of concentrations."""
-    return max((every.index(e.within) + 1 for e in endpoints if isinstance(e, Cmax)), default=0)
-
-
-def counted(endpoints: Sequence[Any]) -> bool:
-    """Whether an endpoint looks at a patient's own sensitivity."""
-    return any(isinstance(e, LevelReached) and e.estimator == "counting" for e in endpoints)
-
-
-def evaluate(endpoints: Sequence[Any], seen: Seen) -> list[Array]:
-    """Evaluate endpoints for all patients: arrays of shape (n,), in the order of `outcomes`."""
-    return [value for endpoint in endpoints for value in endpoint.evaluate(seen)]

@@ -1,0 +1,133 @@
+"""What arms give the patients of a group, doses and sessions: each distinct treatment of a patient once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtrial.dialysis import Sessions
+from vtrial.items import combine, items
+from vtrial.patients import Group
+from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
+from vtrial.population import COVARIATES
+from vtrial.scenario import Scenario
+
+type Array = NDArray[np.float64]
+type Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What arms give the patients of a group, each distinct treatment of a patient once.
+
+    Items are sorted by regimen, then by patient: neighbours take their doses at the same times.
+
+    Parameters
+    ----------
+    table : list of lists of Regimen
+        Per drug the distinct regimens.
+    row : list of arrays, shape (item,)
+        Per drug each item's row in its table.
+    patient : array, shape (item,)
+        Number of the patient in the group, draw * patients + patient.
+    item : array, shape (arm, draw, patient)
+        The item that an arm gives a patient.
+    treated : array of bool, shape (arm, drug, draw, patient)
+        Who is given the drug.
+    sessions : list of (slice, Sessions or None)
+        Haemodialysis that arms add to the patients' own: by whole runs of items.
+    """
+
+    table: list[list[Regimen]]
+    row: list[Index]
+    patient: Index
+    item: NDArray[np.int32]
+    treated: NDArray[np.bool_]
+    sessions: list[tuple[slice, Sessions | None]]
+
+
+def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
+    """Give every patient the doses of every arm, and find the distinct treatments."""
+    known: Known = {}
+    given = [_regimens(scenario, arm, group, known) for arm in arms]
+    draws, patients = group.shape
+    kind = np.zeros((len(arms), draws * patients), np.int32)
+    sessions = list(dict.fromkeys(arm.sessions for arm in arms))
+    rows, tables = np.arange(len(sessions), dtype=np.int32)[:, None], list[list[Regimen]]()
+    for arm, own in zip(arms, kind, strict=True):
+        own[:] = sessions.index(arm.sessions)  # first: items with the same sessions are neighbours
+    for drug in scenario.drugs:
+        table, row = _common_table([of_arm[drug] for of_arm in given])
+        found = combine(kind, row, len(rows), len(table))
+        rows = np.column_stack([rows[found // len(table)], found % len(table)])  # of a kind, in each table
+        tables.append(table)
+    patient, ends = items(kind, len(rows))
+    runs = np.searchsorted(rows[:, 0], np.arange(len(sessions) + 1))
+    return Given(
+        tables,
+        list(np.repeat(rows[:, 1:], np.diff(ends), axis=0).T),
+        patient,
+        kind.reshape(len(arms), draws, patients),
+        np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
+        [(slice(ends[a], ends[b]), own) for a, b, own in zip(runs[:-1], runs[1:], sessions, strict=True)],
+    )
+
+
+def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:
+    """Put the regimens of several arms into one table, equal ones once, and find each patient's row (arm, n)."""
+    known: dict[tuple[bytes, bytes], int] = {}
+    table: list[Regimen] = []
+    row = np.empty((len(given), given[0].index.size), np.int32)
+    for regimens, own in zip(given, row, strict=True):
+        numbers = np.empty(len(regimens.table), np.int32)
+        for k, regimen in enumerate(regimens.table):
+            numbers[k] = known.setdefault((regimen.time.tobytes(), regimen.amt.tobytes()), len(table))
+            if numbers[k] == len(table):
+                table.append(regimen)
+        own[:] = numbers[regimens.index.ravel()]
+    return table, row
+
+
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
+    """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
+    visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
+    treatment = scenario.spec.treatment
+    # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
+    horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
+
+    def given(after: Sequence[float] | None) -> dict[str, Regimens]:
+        found = arm_regimens(
+            arm, scenario.policies, visible,
+            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known,
+        )  # fmt: skip
+        return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
+
+    if group.sessions is None:
+        return _stopped(given(None), treatment.stop)
+    found = given(())
+    first = first_dose(found)
+    ends = [end for _, end in group.sessions.until(treatment.horizon)]
+    for origin in np.unique(first[np.isfinite(first)]).tolist():  # sessions count from the first dose
+        own = given([origin + end for end in ends])
+        found = {drug: own[drug].where(first == origin, regimens) for drug, regimens in found.items()}
+    return _stopped(found, treatment.stop)
+
+
+def first_dose(given: Mapping[str, Regimens]) -> Array:
+    """Time of each patient's first dose of any drug, h from the start; infinite if there is none."""
+    tables = [np.array([row.time[0] if row.time.size else np.inf for row in own.table]) for own in given.values()]
+    return np.min([table[own.index] for table, own in zip(tables, given.values(), strict=True)], axis=0)
+
+
+def _stopped(given: dict[str, Regimens], stop: float | None) -> dict[str, Regimens]:
+    """The same doses up to a time after each patient's first one."""
+    if stop is None:
+        return given
+    first = first_dose(given)
+    found = given
+    for origin in np.unique(first[np.isfinite(first)]).tolist():
+        found = {drug: given[drug].until(origin + stop).where(first == origin, own) for drug, own in found.items()}
+    return found
