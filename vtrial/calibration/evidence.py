@@ -97,6 +97,8 @@ class Count(Spec):
     """Where they differ from those of the trial."""
     cohort: str | None = None
     """Where it differs from that of the trial."""
+    screened: Positive | None = None
+    """Scale of the half-normal log factor by which selection and adjusted doses lower the drive in this arm."""
     events: int = Field(ge=0)
     n: int = Field(ge=1)
 

@@ -19,10 +19,11 @@ from vtrial.model import Model
 from vtrial.model.posterior import belongings, posterior_path
 from vtrial.problem import InputError, Problem
 
-CHAINS, WARM_UP, DRAWS = 4, 1000, 1000
+CHAINS, WARM_UP, DRAWS = 4, 800, 1500
+TARGET_ACCEPT = 0.9
 KEPT = 1000
 """Draws in the file, evenly spaced in each chain."""
-_PACKAGES = ("vtrial", "pymc", "pytensor", "nutpie", "arviz", "numba", "numpy")
+_PACKAGES = ("vtrial", "pymc", "pytensor", "nutpie", "jax", "arviz", "numpy")
 
 
 type Progress = Callable[[int, int, int], None]
@@ -63,16 +64,19 @@ def sample(
     InputError
         If the sampler cannot start.
     """
+    import jax
     import nutpie
 
     def tell(every: list[Any]) -> None:
         done, total = (sum(getattr(chain, name) for chain in every) for name in ("finished_draws", "total_draws"))
         progress(done, total, sum(chain.divergences for chain in every))
 
-    compiled = nutpie.compile_pymc_model(joint.pymc(), backend="numba")
+    jax.config.update("jax_enable_x64", True)  # for all threads of the process, so no context
+    compiled = nutpie.compile_pymc_model(joint.pymc(), backend="jax")  # a fifth of the time that numba takes
     running = nutpie.sample(
-        compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=0.9, progress_bar=False,
-        progress_callback=tell, progress_rate=500, blocking=False,
+        compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=TARGET_ACCEPT,
+        low_rank_modified_mass_matrix=True, progress_bar=False, progress_callback=tell, progress_rate=500,
+        blocking=False,
     )  # fmt: skip
     try:
         traced = running.wait()
@@ -160,7 +164,7 @@ def calibrate(
     attributes: dict[str, Any] = made_from | {
         "model": model.name,
         "seed": seed,
-        "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": 0.9}),
+        "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": TARGET_ACCEPT}),
         "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}),
     }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), "/posterior": thin, "/diagnostics": diagnostics})

@@ -1,5 +1,8 @@
 """One PyMC model of kinetics and sedation: priors of the model file, likelihoods of the evidence.
 
+Priors: those of the model file. They were drawn up from the literature that is evidence here too; where a row that a
+prior rests on is in a likelihood, the prior has twice its SD, so that the row does not count twice.
+
 Kinetics: the logarithm of a printed statistic is Student-t (4 degrees of freedom, so that a doubtful source loses its
 weight) about what the model gives for that person, with the standard error and the variation between studies added.
 Where a study prints no creatinine clearance, its mean is log-normal about the normal one.
@@ -32,7 +35,7 @@ from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relati
 from vtrial.calibration.sensitivity import SENSITIVITIES, Reach
 from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People
 from vtrial.compiled import plain
-from vtrial.model import Model
+from vtrial.model import Model, Param
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
@@ -113,7 +116,7 @@ class Joint:
             "case": [c.study for c in evidence.cases],
         }
         with pm.Model(coords=coords) as built:
-            theta = {p.name: _variable(p.name, p.prior) for p in self.model.params}
+            theta = {p.name: _variable(p.name, prior_of(p, self.evidence)) for p in self.model.params}
             pm.Potential("constraint", pt.switch(self.model.constraint(theta), 0.0, -np.inf))
             reach = SENSITIVITIES[self.sensitivity](theta["omega_S"])
             tau = pm.HalfNormal("tau_trial", BETWEEN_TRIALS)
@@ -231,7 +234,12 @@ class Joint:
         amt = np.array([arm.amt for arm in arms])
         log_amt = np.log(np.where(amt > 0, amt, 1.0))[:, None]
         alone = [_situation(trial, arm) for trial, arm in zip(trials, arms, strict=True)]
-        shift = nuisance.shift[place][:, None] - _log_threshold(theta, [trial.level for trial in trials])[:, None]
+        shift = nuisance.shift[place] - _log_threshold(theta, [trial.level for trial in trials])
+        screened = [k for k, arm in enumerate(arms) if getattr(arm, "screened", None)]
+        if screened:
+            scale = np.array([arms[k].screened for k in screened])
+            shift = pt.inc_subtensor(shift[screened], -scale * pm.HalfNormal("screened", shape=len(screened)))
+        shift = shift[:, None]
 
         def share(log_peak: Any, which: Any = slice(None)) -> Any:
             return reach(log_peak + shift[which], nuisance.omega_report).mean(axis=-1)
@@ -280,7 +288,8 @@ class Joint:
         # patients beyond the least sensitivity, in bins: what each needs to wake, in the log of the plasma
         edges = least[:, None] + _BEYOND
         mass = (reach(-edges[:, :-1]) - reach(-edges[:, 1:])) / reach(-least)[:, None]
-        needs = least[:, None] + (pt.log(theta["r_2"] / lag) + np.log(of("coma")))[:, None] - 0.5 * (edges[:, :-1] + edges[:, 1:])
+        middle = 0.5 * (_BEYOND[:-1] + _BEYOND[1:])
+        needs = (pt.log(theta["r_2"] / lag) + np.log(of("coma")))[:, None] - middle
 
         def wakes_above(concentration: Any) -> Any:
             return 0.5 * pt.erfc((np.log(concentration)[:, None] - needs) / (of("error")[:, None] * 2**0.5))
@@ -369,6 +378,26 @@ def _some(who: People, which: Any) -> People:
         return {name: value[which] if getattr(value, "ndim", 0) else value for name, value in par.items()}
 
     return People(some(who.own), some(who.anuric), some(who.normal), who.crcl[which], who.amt[which])
+
+
+def prior_of(param: Param, evidence: Evidence) -> Prior:
+    """The prior of the model file, at twice its SD if a row that it rests on is in a likelihood too."""
+    every = (*evidence.kinetics, *evidence.overdoses, *evidence.cases)
+    counted = {row for entry in every for row in entry.rows}
+    return _weakened(param.prior) if counted & {*param.rows} else param.prior
+
+
+def _weakened(prior: Prior) -> Prior:
+    """Twice the SD, on the scale on which the prior is normal or nearly so."""
+    match prior:
+        case LogNormal(median, sdlog, upper):
+            return LogNormal(median, 2.0 * sdlog, upper)
+        case Normal(mean, sd):
+            return Normal(mean, 2.0 * sd)
+        case Beta(a, b):
+            return Beta(a / 4.0, b / 4.0)
+        case _:
+            return prior
 
 
 def _variable(name: str, prior: Prior) -> Any:

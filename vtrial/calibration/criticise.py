@@ -1,0 +1,269 @@
+"""Criticism of a calibration: how it fits each piece of evidence, and what the answer owes to which.
+
+Power scaling: Kallioinen, Paananen, Bürkner and Vehtari 2024 (Stat Comput 34:57), by ArviZ. A target is left out by
+Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024, JMLR 25:72): where k-hat is above
+0.7 the weights do not carry, and only a refit would tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from vtrial.calibration.evidence import Evidence
+from vtrial.calibration.joint import prior_of
+from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Uniform
+
+type Array = NDArray[np.float64]
+
+INTERVAL = 0.95
+KHAT_LIMIT = 0.7
+
+
+class Piece(NamedTuple):
+    """One number of the evidence against what the model makes of it."""
+
+    target: str
+    """C1 to C9, or `kinetics`."""
+    study: str
+    what: str
+    unit: str
+    observed: float
+    lo: float
+    hi: float
+    """Observed, with its own 95% interval; what is not printed with one has none."""
+    expected: Array
+    """By draw."""
+    log_likelihood: Array
+    """By draw."""
+    predicted: Array
+    """A new number like the observed one, by draw."""
+
+
+def pieces(evidence: Evidence, posterior: xr.Dataset, *, seed: int = 20260701) -> list[Piece]:
+    """Hold each number of the evidence against the posterior.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    posterior : xarray.Dataset
+        Group ``posterior`` of a calibration, dims (chain, draw).
+    seed : int
+        Of the predictions.
+
+    Returns
+    -------
+    list of Piece
+        Draws in the order (draw, chain): that of the draws of a run.
+    """
+    draws, rng = posterior.stack(sample=("draw", "chain")), np.random.default_rng(seed)
+    return [*_kinetics(evidence, draws, rng), *_counts(evidence, draws, rng), *_ratios(evidence, draws, rng), *_cases(evidence, draws)]
+
+
+def _values(draws: xr.Dataset, name: str) -> Array:
+    """Draws of a variable, shape (..., sample)."""
+    return draws[name].transpose(..., "sample").to_numpy().astype(float)
+
+
+def _kinetics(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
+    tau = _values(draws, "tau_kinetics")
+    for entry, expected in zip(evidence.kinetics, _values(draws, "expected kinetics"), strict=True):
+        spread, log = np.hypot(entry.se, tau), np.log(entry.value)
+        lo, hi = (entry.value * np.exp(z * entry.se) for z in (-1.959964, 1.959964))
+        given = f", {entry.amt:g} mg" if entry.amt else "" + (f", CrCL {entry.crcl:g}" if entry.crcl else "")
+        likelihood = stats.t.logpdf(log, 4, np.log(expected), spread)
+        predicted = expected * np.exp(spread * rng.standard_t(4, len(tau)))
+        yield Piece(
+            "kinetics", entry.study, f"{entry.of} {entry.drug or ''}".strip() + given, entry.unit, entry.value, lo, hi,
+            expected, likelihood, predicted,
+        )  # fmt: skip
+
+
+def _counts(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
+    arms = [(t.target, t.study, f"{arm.amt:g} mg {t.drug}" if arm.amt else "placebo", arm) for t in evidence.trials for arm in t.arms]
+    series = [(o.target, o.study, f"coma, {o.amt:g} mg {o.drug}", o) for o in evidence.overdoses]
+    for name, every in (("expected events", arms), ("expected overdoses", series)):
+        for (target, study, what, one), p in zip(every, _values(draws, name), strict=True):
+            lo, hi = stats.binomtest(one.events, one.n).proportion_ci(INTERVAL, "exact")
+            yield Piece(
+                target, study, what, "1", one.events / one.n, lo, hi, p,
+                stats.binom.logpmf(one.events, one.n, p), rng.binomial(one.n, p) / one.n,
+            )  # fmt: skip
+
+
+def _ratios(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
+    every = [(trial, arm) for trial in evidence.trials for arm in trial.ratios]
+    for (trial, arm), ratio in zip(every, _values(draws, "expected ratios"), strict=True):
+        se = np.log(arm.ci[1] / arm.ci[0]) / (2 * 1.959964)
+        yield Piece(
+            trial.target, trial.study, f"risk ratio, {arm.amt:g} mg {trial.drug}", "1", arm.ratio, *arm.ci, ratio,
+            stats.norm.logpdf(np.log(arm.ratio), np.log(ratio), se), ratio * np.exp(se * rng.normal(size=len(ratio))),
+        )  # fmt: skip
+
+
+def _cases(evidence: Evidence, draws: xr.Dataset) -> Iterator[Piece]:
+    for case, p in zip(evidence.cases, _values(draws, "expected cases"), strict=True):
+        nothing = np.full(len(p), np.nan)
+        what = f"woke between {case.asleep:g} and {case.awake:g} mg/L, probability"
+        yield Piece(case.target, case.study, what, "1", 1.0, np.nan, np.nan, p, np.log(p), nothing)
+
+
+def fit_table(found: list[Piece]) -> pd.DataFrame:
+    """One row for each number of the evidence: observed, expected, predicted, and where it lies among predictions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``tail`` is twice the smaller share of predictions on either side of what was observed, ties half.
+    """
+    rows = []
+    for piece in found:
+        edges = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
+        below = np.mean(piece.predicted < piece.observed) + 0.5 * np.mean(piece.predicted == piece.observed)
+        known = np.isfinite(piece.predicted).all()
+        rows.append(
+            dict(zip(("target", "study", "what", "unit", "observed", "lo", "hi"), piece[:7], strict=True))
+            | {"expected": np.mean(piece.expected)}
+            | dict(zip(("expected_lo", "expected_hi"), np.quantile(piece.expected, edges), strict=True))
+            | dict(zip(("predicted_lo", "predicted_hi"), np.quantile(piece.predicted, edges), strict=True))
+            | {"tail": min(1.0, 2 * min(below, 1 - below)) if known else np.nan}
+        )
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------------------------- what it owes to which
+
+
+def by_target(found: list[Piece]) -> dict[str, Array]:
+    """Log likelihood of each target, by draw."""
+    total: dict[str, Array] = {}
+    for piece in found:
+        total[piece.target] = total.get(piece.target, 0.0) + piece.log_likelihood
+    return {name: total[name] for name in sorted(total, key=lambda target: (target == "kinetics", target))}
+
+
+def log_priors(model: Model, evidence: Evidence, draws: xr.Dataset) -> dict[str, Array]:
+    """Log prior density of each free parameter, by draw, as the calibration had it."""
+    found = {}
+    for param in model.params:
+        prior = prior_of(param, evidence)
+        x = _values(draws, param.name) if param.name in draws else np.array([])
+        match prior:
+            case LogNormal(median, sdlog):  # an upper end shifts it by a constant
+                found[param.name] = stats.lognorm.logpdf(x, sdlog, scale=median)
+            case Normal(mean, sd):
+                found[param.name] = stats.norm.logpdf(x, mean, sd)
+            case HalfNormal(scale):
+                found[param.name] = stats.halfnorm.logpdf(x, scale=scale)
+            case Beta(a, b):
+                found[param.name] = stats.beta.logpdf(x, a, b)
+            case Uniform(low, high):
+                found[param.name] = np.full(len(x), -np.log(high - low))
+    return found
+
+
+def power_scaling(
+    model: Model, evidence: Evidence, posterior: xr.Dataset, found: list[Piece], risks: dict[str, Array]
+) -> pd.DataFrame:
+    """Sensitivity of parameters and risks to the strength of the priors together, and of each target.
+
+    Parameters
+    ----------
+    model, evidence, posterior, found
+        As for `pieces`.
+    risks : dict of str to array, shape (sample,)
+        Risks of the same draws, by name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: free parameters and risks; columns: ``prior`` and the targets. Above 0.05 is called sensitive.
+    """
+    import arviz_stats
+
+    draws = posterior.stack(sample=("draw", "chain"))
+    chains, length = posterior.sizes["chain"], posterior.sizes["draw"]
+
+    def tree(values: dict[str, Array]) -> xr.Dataset:
+        shaped = {name: (("draw", "chain"), v.reshape(length, chains)) for name, v in values.items()}
+        return xr.Dataset(shaped).transpose("chain", "draw")
+
+    free = {name: _values(draws, name) for name in log_priors(model, evidence, draws)}
+    data = xr.DataTree.from_dict({
+        "posterior": tree(free | risks),
+        "log_prior": tree(log_priors(model, evidence, draws)),
+        "log_likelihood": tree(by_target(found)),
+    })  # fmt: skip
+    columns = {"prior": arviz_stats.psense(data, group="prior")}
+    for target in by_target(found):
+        columns[target] = arviz_stats.psense(data, group="likelihood", group_var_names=[target])
+    return pd.DataFrame({name: {q: float(values[q]) for q in [*free, *risks]} for name, values in columns.items()})
+
+
+def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame:
+    """Risks with each target left out, by importance weights.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: ``all`` and the targets; columns: each risk's mean, and ``khat``.
+    """
+    from arviz_stats.base import array_stats
+
+    rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
+    for target, log_likelihood in by_target(found).items():
+        log_weights, khat = array_stats.psislw(-log_likelihood)
+        weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
+        weights /= weights.sum()
+        rows[target] = {name: float(weights @ risk) for name, risk in risks.items()} | {"khat": float(khat)}
+    return pd.DataFrame(rows).T
+
+
+def by_study(found: list[Piece]) -> pd.DataFrame:
+    """Expected log predictive density of each study left out (Vehtari, Gelman, Gabry 2017), and k-hat.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: studies; columns ``elpd`` and ``khat``.
+    """
+    from arviz_stats.base import array_stats
+
+    total: dict[str, Array] = {}
+    for piece in found:
+        total[piece.study] = total.get(piece.study, 0.0) + piece.log_likelihood
+    rows = {}
+    for study, log_likelihood in total.items():
+        log_weights, khat = array_stats.psislw(-log_likelihood)
+        elpd = np.logaddexp.reduce(np.asarray(log_weights) + log_likelihood) - np.logaddexp.reduce(log_weights)
+        rows[study] = {"elpd": float(elpd), "khat": float(khat)}
+    return pd.DataFrame(rows).T
+
+
+def prior_and_posterior(model: Model, evidence: Evidence, posterior: xr.Dataset) -> pd.DataFrame:
+    """Median and 95% interval of each free parameter before and after, and by how much its interval shrank.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``shrinkage`` is one minus the ratio of the interquartile ranges: 0 where nothing was learnt.
+    """
+    at = np.array([0.025, 0.25, 0.5, 0.75, 0.975])
+    rows = {}
+    for param in model.params:
+        if param.name in posterior:
+            before = prior_of(param, evidence).quantile(at)
+            after = np.quantile(posterior[param.name].to_numpy(), at)
+            names = ("prior_lo", "prior", "prior_hi", "lo", "median", "hi")
+            numbers = (*before[[0, 2, 4]], *after[[0, 2, 4]])
+            rows[param.name] = dict(zip(names, numbers, strict=True)) | {
+                "shrinkage": 1.0 - (after[3] - after[1]) / (before[3] - before[1]), "unit": param.unit,
+                "label": param.label,
+            }  # fmt: skip
+    return pd.DataFrame(rows).T
