@@ -323,7 +323,7 @@ def test_strata_give_the_mix_of_ages_sexes_and_eGFR_that_a_registry_reports(dial
     assert sum(weights.values()) == pytest.approx(1)
     cohort = draw_patients(dialysis, theta, strata=["HD"], patients=200)
     assert cohort["SEX"].values.mean() == pytest.approx(0.4, abs=4 * np.sqrt(0.24 / cohort["SEX"].size))
-    assert 50 <= cohort["AGE"].values.min()
+    assert cohort["AGE"].values.min() >= 50
     assert cohort["AGE"].values.max() < 80
     assert cohort["EGFR"].values.max() < 15
     assert cohort["DIALYSIS"].values.all()
