@@ -316,3 +316,14 @@ def test_policies_that_need_sessions_or_dialysis_are_refused_without(write):
     assert re.search(r"PGB_HD_POST of arm 'MINE' doses after sessions of dialysis: give 'HD' 'sessions'", text)
     assert re.search(r"is for patients on dialysis alone, and '18-49 G1', '75-84 G4' are not", text)
     assert "name: HD" not in TINY
+
+
+def test_strata_give_the_mix_of_ages_sexes_and_eGFR_that_a_registry_reports(dialysis, theta):
+    weights = {stratum.name: stratum.weight for stratum in dialysis.population.strata}
+    assert sum(weights.values()) == pytest.approx(1)
+    cohort = draw_patients(dialysis, theta, strata=["HD"], patients=200)
+    assert cohort["SEX"].values.mean() == pytest.approx(0.4, abs=4 * np.sqrt(0.24 / cohort["SEX"].size))
+    assert cohort["AGE"].values.min() >= 50
+    assert cohort["AGE"].values.max() < 80
+    assert cohort["EGFR"].values.max() < 15
+    assert cohort["DIALYSIS"].values.all()

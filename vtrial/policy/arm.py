@@ -32,17 +32,17 @@ class FixedDose(Spec):
 
 
 @lru_cache(maxsize=256)
-def fixed_policy(drug: str, given: FixedDose) -> Policy:
+def fixed_policy(drug: str, dose: float, freq: str) -> Policy:
     """The policy that a fixed dose amounts to.
 
     Examples
     --------
-    >>> policy = fixed_policy("baclofen", FixedDose(dose="5 mg", freq="TID"))
+    >>> policy = fixed_policy("baclofen", 5.0, "TID")
     >>> policy.id, policy.regimens({"AGE": [70.0]}, start=8.0, horizon=24.0).total(0, 24).tolist()
     ('5 mg TID', [15.0])
     """
-    text = f"{given.dose:g} mg {given.freq}"
-    tier = {"dose": f"{given.dose!r} mg", "freq": given.freq, "grade": "B", "analyst_choice": True}
+    text = f"{dose:g} mg {freq}"
+    tier = {"dose": f"{dose!r} mg", "freq": freq, "grade": "B", "analyst_choice": True}
     policy = Policy.model_validate(
         {"title": f"{text} for everyone", "kind": "analyst", "grade": "B", "sources": ["the scenario"],
          "renal": {"metric": "none", "tiers": [tier]}}
@@ -101,7 +101,7 @@ class Arm(Spec):
         """The policy of a drug; None where the arm does not give it."""
         given = self.drugs.get(drug)
         if isinstance(given, FixedDose):
-            return fixed_policy(drug, given)
+            return fixed_policy(drug, given.dose, given.freq)
         return None if given is None else policies[given]
 
 
