@@ -117,7 +117,6 @@ def test_an_unreadable_posterior_is_an_input_error(shipped):
         shipped_posterior(MODEL)
 
 
-@pytest.mark.xfail(strict=True, reason="until the first posterior ships")
 def test_the_posterior_of_the_library_belongs_and_can_be_drawn_from():
     found = shipped_posterior(MODEL)
     assert found is not None

@@ -39,7 +39,9 @@ class Cohort:
     dose: Array
 
 
-def cohorts_of(model: Model, strata: Sequence[Stratum], *, nodes: int = NODES, seed: int = 20260701) -> dict[str, Cohort]:
+def cohorts_of(
+    model: Model, strata: Sequence[Stratum], *, nodes: int = NODES, seed: int = 20260701
+) -> dict[str, Cohort]:
     """Spread patients evenly over the covariates and etas of each cohort.
 
     Parameters

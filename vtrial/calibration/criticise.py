@@ -8,7 +8,7 @@ Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 202
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from vtrial.calibration.evidence import Evidence
-from vtrial.calibration.joint import prior_of
+from vtrial.calibration.evidence import Count, Evidence, Trial, prior_of
 from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Uniform
 
 type Array = NDArray[np.float64]
@@ -63,7 +62,12 @@ def pieces(evidence: Evidence, posterior: xr.Dataset, *, seed: int = 20260701) -
         Draws in the order (draw, chain): that of the draws of a run.
     """
     draws, rng = posterior.stack(sample=("draw", "chain")), np.random.default_rng(seed)
-    return [*_kinetics(evidence, draws, rng), *_counts(evidence, draws, rng), *_ratios(evidence, draws, rng), *_cases(evidence, draws)]
+    return [
+        *_kinetics(evidence, draws, rng),
+        *_counts(evidence, draws, rng),
+        *_ratios(evidence, draws, rng),
+        *_cases(evidence, draws),
+    ]
 
 
 def _values(draws: xr.Dataset, name: str) -> Array:
@@ -80,13 +84,13 @@ def _kinetics(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -
         likelihood = stats.t.logpdf(log, 4, np.log(expected), spread)
         predicted = expected * np.exp(spread * rng.standard_t(4, len(tau)))
         yield Piece(
-            "kinetics", entry.study, f"{entry.of} {entry.drug or ''}".strip() + given, entry.unit, entry.value, lo, hi,
+            "kinetics", entry.study, f"{entry.of} {entry.drug or ''}".strip() + given, "", entry.value, lo, hi,
             expected, likelihood, predicted,
         )  # fmt: skip
 
 
 def _counts(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
-    arms = [(t.target, t.study, f"{arm.amt:g} mg {t.drug}" if arm.amt else "placebo", arm) for t in evidence.trials for arm in t.arms]
+    arms = [(trial.target, trial.study, _arm(trial, arm), arm) for trial in evidence.trials for arm in trial.arms]
     series = [(o.target, o.study, f"coma, {o.amt:g} mg {o.drug}", o) for o in evidence.overdoses]
     for name, every in (("expected events", arms), ("expected overdoses", series)):
         for (target, study, what, one), p in zip(every, _values(draws, name), strict=True):
@@ -95,6 +99,14 @@ def _counts(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> 
                 target, study, what, "1", one.events / one.n, lo, hi, p,
                 stats.binom.logpmf(one.events, one.n, p), rng.binomial(one.n, p) / one.n,
             )  # fmt: skip
+
+
+def _arm(trial: Trial, arm: Count) -> str:
+    """What an arm got, and how it differs from its trial."""
+    if arm.amt == 0:
+        return "placebo"
+    own = [arm.cohort] if arm.cohort else []
+    return ", ".join([f"{arm.amt:g} mg {trial.drug}", *own, *(["titrated"] if arm.doses and arm.doses.steps else [])])
 
 
 def _ratios(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.library import MODELS
-from vtrial.model import Model
+from vtrial.model import Beta, LogNormal, Model, Normal, Param, Prior
 from vtrial.population import Stratum
 from vtrial.spec import Amount, Duration, InputError, Quantity, Spec, nearest, parse, read_yaml
 
@@ -127,8 +127,8 @@ class Trial(Spec):
     recorded: Literal["common"] | BetaShape = "common"
     """Share of those at the level who are recorded: that of spontaneous reports, or one of its own."""
     beside: Beside | None = None
-    arms: list[Count] = []
-    ratios: list[Relative] = []
+    arms: list[Count] = Field(default_factory=list)
+    ratios: list[Relative] = Field(default_factory=list)
 
 
 class Overdose(Spec):
@@ -245,3 +245,26 @@ def load_evidence(model: Model) -> Evidence:
     if problems:
         raise InputError(problems)
     return evidence
+
+
+def prior_of(param: Param, evidence: Evidence) -> Prior:
+    """The prior of the model file, at twice its SD if a row that it rests on is in a likelihood too.
+
+    The cases do not count: given the coma, they say how far the concentration fell until they woke, and nothing on
+    where it was, which is what priors took from them.
+    """
+    counted = {row for entry in (*evidence.kinetics, *evidence.overdoses) for row in entry.rows}
+    return _weakened(param.prior) if counted & {*param.rows} else param.prior
+
+
+def _weakened(prior: Prior) -> Prior:
+    """Twice the SD, on the scale on which the prior is normal or nearly so."""
+    match prior:
+        case LogNormal(median, sdlog, upper):
+            return LogNormal(median, 2.0 * sdlog, upper)
+        case Normal(mean, sd):
+            return Normal(mean, 2.0 * sd)
+        case Beta(a, b):
+            return Beta(a / 4.0, b / 4.0)
+        case _:
+            return prior

@@ -19,7 +19,7 @@ from vtrial.model import Model
 from vtrial.model.posterior import belongings, posterior_path
 from vtrial.problem import InputError, Problem
 
-CHAINS, WARM_UP, DRAWS = 4, 800, 1500
+CHAINS, WARM_UP, DRAWS = 4, 600, 1000
 TARGET_ACCEPT = 0.9
 KEPT = 1000
 """Draws in the file, evenly spaced in each chain."""

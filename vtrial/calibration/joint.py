@@ -31,11 +31,11 @@ import pytensor.tensor as pt
 
 from vtrial.calibration.closed_form import Course, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
-from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer
+from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer, prior_of
 from vtrial.calibration.sensitivity import SENSITIVITIES, Reach
 from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People
 from vtrial.compiled import plain
-from vtrial.model import Model, Param
+from vtrial.model import Model
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
@@ -173,7 +173,9 @@ class Joint:
         """
         who = np.array([[*self.cohorts].index(s.cohort) for s in situations])
         theirs = {name: value[who] if getattr(value, "ndim", 0) else value for name, value in par.items()}
-        mg = [np.array([s.doses[k][2] for s in situations])[:, None, None, None] for k in range(len(situations[0].doses))]
+        mg = [
+            np.array([s.doses[k][2] for s in situations])[:, None, None, None] for k in range(len(situations[0].doses))
+        ]
         drugs = [next(drug for drug in self.model.drugs if drug.name == name) for name, *_ in situations[0].doses]
 
         def log_drive(course: Course) -> Any:
@@ -378,26 +380,6 @@ def _some(who: People, which: Any) -> People:
         return {name: value[which] if getattr(value, "ndim", 0) else value for name, value in par.items()}
 
     return People(some(who.own), some(who.anuric), some(who.normal), who.crcl[which], who.amt[which])
-
-
-def prior_of(param: Param, evidence: Evidence) -> Prior:
-    """The prior of the model file, at twice its SD if a row that it rests on is in a likelihood too."""
-    every = (*evidence.kinetics, *evidence.overdoses, *evidence.cases)
-    counted = {row for entry in every for row in entry.rows}
-    return _weakened(param.prior) if counted & {*param.rows} else param.prior
-
-
-def _weakened(prior: Prior) -> Prior:
-    """Twice the SD, on the scale on which the prior is normal or nearly so."""
-    match prior:
-        case LogNormal(median, sdlog, upper):
-            return LogNormal(median, 2.0 * sdlog, upper)
-        case Normal(mean, sd):
-            return Normal(mean, 2.0 * sd)
-        case Beta(a, b):
-            return Beta(a / 4.0, b / 4.0)
-        case _:
-            return prior
 
 
 def _variable(name: str, prior: Prior) -> Any:

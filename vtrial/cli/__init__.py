@@ -25,11 +25,12 @@ import typer
 from rich.table import Table
 
 from vtrial.cli.console import err, guarded, out, plain
-from vtrial.cli.work import compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
+from vtrial.cli.work import CALIBRATION, compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
 from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
 
 if TYPE_CHECKING:
+    from vtrial.model import Model
     from vtrial.scenario import Scenario
 
 app = typer.Typer(
@@ -199,12 +200,13 @@ def calibrate(
     model: Annotated[str, typer.Argument(help="Name of a model that has evidence.", show_default=False)],
     chains: Annotated[int, typer.Option(min=2, help="Chains, as many at a time as there are processors.")] = 4,
     draws: Annotated[int, typer.Option(min=4, help="Draws of each chain after the warm-up.")] = 1000,
-    warm_up: Annotated[int, typer.Option(min=1, help="Draws of each chain that tune it, and are not kept.")] = 1000,
+    warm_up: Annotated[int, typer.Option(min=1, help="Draws of each chain that tune it, and are not kept.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler.")] = 20260701,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
     ] = None,
+    report: Annotated[Path, typer.Option(help="Folder of the report (see criticise).")] = Path("reports/calibration"),
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
@@ -216,6 +218,7 @@ def calibrate(
     load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
     path = output or posterior_path(chosen)
     refuse_unwritable(path)
+    refuse_foreign(report, CALIBRATION)
     err.print("loading the sampler")
     from vtrial.calibration import fit
 
@@ -228,11 +231,47 @@ def calibrate(
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
+    _write_criticism(chosen, path, report)
     doubtful = doubts(described)
     for line in doubtful:
         err.print(f"[red]doubtful:[/] {plain(line)}", soft_wrap=True)
     if doubtful:
         raise typer.Exit(3)
+
+
+@app.command()
+@guarded
+def criticise(
+    model: Annotated[str, typer.Argument(help="Name of a model with a posterior in the library.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("reports/calibration"),
+) -> None:
+    """Hold a posterior against its evidence: fit, what was learnt, what the answer rests on; write a report."""
+    from vtrial.calibration.evidence import load_evidence
+    from vtrial.model import load_model, shipped_posterior
+
+    chosen = load_model(model)
+    load_evidence(chosen)
+    path = shipped_posterior(chosen)
+    if path is None:
+        raise InputError([f"{model} has no posterior: run 'vtrial calibrate {model}' first"])
+    refuse_foreign(output, CALIBRATION)
+    _write_criticism(chosen, path, output)
+
+
+def _write_criticism(model: Model, path: Path, folder: Path) -> None:
+    from vtrial import trial
+    from vtrial.calibration.evidence import load_evidence
+    from vtrial.library import SCENARIOS
+    from vtrial.model.posterior import open_posterior
+    from vtrial.report.calibration import write_calibration
+    from vtrial.scenario import load_scenario
+
+    scenario = load_scenario(SCENARIOS / "calibration.yaml")
+    with progress_bar() as progress:
+        result = trial.run(scenario, posterior=path, progress=progress)
+    with whole(folder) as part:
+        write_calibration(model, load_evidence(model), open_posterior(path), result, part)
+    out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
 
 
 @app.command()

@@ -64,13 +64,17 @@ def sampling_bar() -> Iterator[Callable[[int, int, int], None]]:
 
 
 OURS = {"result.nc", "report.html", "report.md", "estimates.csv", "figures"}
+CALIBRATION = {"report.html", "figures", *(f"{name}.csv" for name in (
+    "fit", "parameters", "power_scaling", "without_targets", "by_study", "diagnostics"
+))}  # fmt: skip
+"""What the report of a calibration consists of."""
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but a result of ours."""
+def refuse_foreign(folder: Path, ours: set[str] = OURS) -> None:
+    """Refuse to replace a folder that holds anything but what is ours."""
     if folder.exists() and not folder.is_dir():
         raise InputError([f"{folder}: is not a folder"])
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in OURS) if folder.exists() else []
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in ours) if folder.exists() else []
     if foreign:
         raise InputError([f"{folder}: holds other files ({', '.join(foreign[:3])}); choose another folder with -o"])
 

@@ -21,6 +21,6 @@ from vtrial.model.record import GRADES, Drug, Model, Param, Surface, individual
 
 __all__ = [
     "GRADES", "PRIOR", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model", "Normal", "Param", "Prior",
-    "Surface", "Uniform", "Values", "check_fixed", "dialysed", "draw_parameters", "eta_names", "evidence_rows", "greater",
-    "individual", "lesser", "load_model", "model_names", "shipped_posterior",
+    "Surface", "Uniform", "Values", "check_fixed", "dialysed", "draw_parameters", "eta_names", "evidence_rows",
+    "greater", "individual", "lesser", "load_model", "model_names", "shipped_posterior",
 ]  # fmt: skip

@@ -61,7 +61,7 @@ def shipped_posterior(model: Model) -> Path | None:
     path = posterior_path(model)
     if not path.exists():
         return None
-    made_from = _read(path).attrs
+    made_from = open_posterior(path).attrs
     names = {"model_sha256": "another model file", "evidence_sha256": "other evidence"}
     changed = [names[key] for key, digest in belongings(model).items() if made_from.get(key) != digest]
     if changed:
@@ -74,7 +74,8 @@ def shipped_posterior(model: Model) -> Path | None:
 # --------------------------------------------------------------------------------------------- what a file holds
 
 
-def _read(path: Path) -> xr.DataTree:
+def open_posterior(path: Path) -> xr.DataTree:
+    """All groups of a posterior file; an `InputError` if it cannot be read."""
     import xarray as xr
 
     try:
@@ -110,7 +111,7 @@ def read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any
         If the file cannot be read, holds too few draws, lacks a parameter, or has values that are not finite or
         break the model's constraint.
     """
-    data = _draws(_read(path))
+    data = _draws(open_posterior(path))
     if "chain" in data.dims:
         data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
     size = max((values.size for values in data.data_vars.values() if values.ndim == 1), default=0)
@@ -152,7 +153,7 @@ def describe_posterior(path: Path) -> dict[str, Any]:
         ``seed``, ``sampler`` and ``versions`` (JSON), ``worst_rhat``, ``least_ess`` (bulk or tail) and
         ``divergences``.
     """
-    tree = _read(path)
+    tree = open_posterior(path)
     told = ("model", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
     found: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     for name in told:
@@ -221,7 +222,7 @@ def marginals(path: Path, *, interval: float = 0.95) -> dict[str, Marginal]:
     dict
         `Marginal` by name: of those with diagnostics, or of all with one value a draw if the file has none.
     """
-    tree = _read(path)
+    tree = open_posterior(path)
     data, table = _draws(tree), None
     names = [str(name) for name, values in data.data_vars.items() if {*values.dims} <= {"chain", "draw"}]
     if "diagnostics" in tree.children:

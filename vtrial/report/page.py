@@ -36,7 +36,7 @@ def render_html(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return _environment(autoescape=True).get_template("report.html.j2").render(_context(result, figures))
+    return environment(autoescape=True).get_template("report.html.j2").render(_context(result, figures))
 
 
 def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
@@ -51,10 +51,10 @@ def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return _environment(autoescape=False).get_template("report.md.j2").render(_context(result, figures))
+    return environment(autoescape=False).get_template("report.md.j2").render(_context(result, figures))
 
 
-def _environment(*, autoescape: bool) -> jinja2.Environment:
+def environment(*, autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vtrial", "report"),
         autoescape=autoescape,

@@ -1,0 +1,87 @@
+"""Criticism of a calibration, on the posterior that ships and on numbers worked by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vtrial.calibration import criticise
+from vtrial.calibration.criticise import Piece
+from vtrial.calibration.evidence import load_evidence, prior_of
+from vtrial.model import load_model
+from vtrial.model.posterior import open_posterior, posterior_path
+
+MODEL = load_model("baclofen_pregabalin")
+EVIDENCE = load_evidence(MODEL)
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return open_posterior(posterior_path(MODEL))["posterior"].to_dataset()
+
+
+@pytest.fixture(scope="module")
+def found(posterior):
+    return criticise.pieces(EVIDENCE, posterior)
+
+
+def test_every_number_of_the_evidence_is_held_against_the_posterior(found):
+    counts = [len(t.arms) + len(t.ratios) for t in EVIDENCE.trials]
+    assert len(found) == len(EVIDENCE.kinetics) + sum(counts) + len(EVIDENCE.overdoses) + len(EVIDENCE.cases)
+    assert {piece.target for piece in found} == {"kinetics", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"}
+
+
+def test_likelihood_of_a_count_is_binomial_at_its_probability(found, posterior):
+    first = next(piece for piece in found if piece.target == "C1")
+    p = posterior["expected events"].stack(sample=("draw", "chain")).transpose("sample", ...)[:, 0].values
+    n, k = 459, 14  # P1a
+    by_hand = np.log(stats.binom.pmf(k, n, p))
+    assert first.log_likelihood == pytest.approx(by_hand, rel=1e-9)
+    assert (first.lo, first.hi) == pytest.approx((0.0168, 0.0506), abs=2e-4)  # printed as 1.7 to 5.1% (exact)
+
+
+def test_most_of_the_evidence_lies_where_new_data_would(found):
+    table = criticise.fit_table(found)
+    known = table["tail"].dropna()
+    assert len(known) == len(table) - len(EVIDENCE.cases)
+    assert (known < 0.05).mean() < 0.15
+
+
+def test_leaving_out_a_target_reweights_as_exact_weights_do():
+    rng = np.random.default_rng(1)
+    theta = rng.normal(size=20_000)  # of a posterior; one datum y = 0.5 with SD 2 out of it
+    log_likelihood = stats.norm.logpdf(0.5, theta, 2.0)
+    piece = Piece("C1", "a study", "datum", "1", 0.5, 0.0, 1.0, theta, log_likelihood, theta)
+    table = criticise.without_targets([piece], {"risk": theta})
+    # precision 1 less 1/4, mean (0 - 0.5 / 4) / 0.75
+    assert table.loc["C1", "risk"] == pytest.approx(-0.5 / 4 / 0.75, abs=0.03)
+    assert table.loc["C1", "khat"] < criticise.KHAT_LIMIT
+    assert table.loc["all", "risk"] == pytest.approx(0.0, abs=0.03)
+
+
+def test_power_scaling_sees_what_a_prior_does(posterior, found):
+    risks = {"risk": np.linspace(0, 1, posterior.sizes["chain"] * posterior.sizes["draw"])}
+    table = criticise.power_scaling(MODEL, EVIDENCE, posterior, found, risks)
+    # the interaction is its prior: log density scaled, C50 of baclofen sees the overdoses, renal clearance its kinetics
+    assert table.loc["alpha", "prior"] > 0.3
+    assert table.loc["baclofen.slope_CLr", "kinetics"] > table.loc["baclofen.slope_CLr", "C7"]
+    assert [*table.columns[:1]] == ["prior"]
+
+
+def test_priors_that_rest_on_evidence_of_a_likelihood_have_twice_their_SD():
+    wide, narrow = MODEL.param("baclofen.C50"), MODEL.param("alpha")
+    assert prior_of(wide, EVIDENCE).sdlog == 2 * wide.prior.sdlog  # its rows hold O1, which C7 counts
+    assert prior_of(narrow, EVIDENCE) == narrow.prior
+    assert prior_of(MODEL.param("omega_S"), EVIDENCE) == MODEL.param("omega_S").prior  # cases are conditional on coma
+
+
+def test_the_index_case_and_recalled_rows_are_in_no_likelihood():
+    used = [row for part in (EVIDENCE.kinetics, EVIDENCE.overdoses, EVIDENCE.cases) for e in part for row in e.rows]
+    used += [row for trial in EVIDENCE.trials for arm in [*trial.arms, *trial.ratios] for row in arm.rows]
+    from vtrial.library import MODELS
+    from vtrial.spec import read_yaml
+
+    grade = {}
+    for prefix in ("pk", "pd"):
+        for row in read_yaml(MODELS / "evidence" / f"{prefix}.yaml").data["rows"]:
+            grade[f"{prefix}:{row['id']}"] = row["confidence"]
+    assert {grade[row] for row in used} <= {"A", "A2", "D"}

@@ -1,0 +1,101 @@
+"""The report of a calibration: what was observed, how it is fitted, what was learnt, what the answer rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from vtrial.calibration import criticise
+from vtrial.calibration.evidence import Evidence
+from vtrial.model import Model
+from vtrial.report.facts import NOTICE
+
+
+def risks_of(result: xr.DataTree) -> dict[str, Any]:
+    """The primary risk by draw, of each arm and stratum of a run on all draws of a posterior."""
+    risk = result["risk"].to_dataset()["mean"].sel(outcome=_primary(result))
+    return {
+        f"{arm}, {stratum}": risk.sel(arm=arm, stratum=stratum).to_numpy()
+        for stratum in (str(name) for name in risk["stratum"].values)
+        for arm in (str(name) for name in risk["arm"].values)
+    }
+
+
+def _primary(result: xr.DataTree) -> str:
+    return str(result["sensitivity"].to_dataset().attrs["outcome"])
+
+
+def write_calibration(
+    model: Model, evidence: Evidence, calibrated: xr.DataTree, result: xr.DataTree, folder: Path | str
+) -> None:
+    """Write the report of a calibration into a folder that exists.
+
+    Parameters
+    ----------
+    model : Model
+    evidence : Evidence
+        What it was calibrated on.
+    calibrated : xarray.DataTree
+        The posterior file.
+    result : xarray.DataTree
+        A run on all its draws, with sensitivities: what the calibration implies.
+    folder : path
+        Gets `report.html`, tables as CSV, and `figures/NAME.svg` and `.png`.
+    """
+    from vtrial.report import plot_calibration as plot
+    from vtrial.report import style
+    from vtrial.report.page import environment, inline
+
+    folder = Path(folder)
+    posterior, risks = calibrated["posterior"].to_dataset(), risks_of(result)
+    found = criticise.pieces(evidence, posterior)
+    tables = {
+        "fit": criticise.fit_table(found),
+        "parameters": criticise.prior_and_posterior(model, evidence, posterior),
+        "power_scaling": criticise.power_scaling(model, evidence, posterior, found, risks),
+        "without_targets": criticise.without_targets(found, risks),
+        "by_study": criticise.by_study(found),
+        "diagnostics": calibrated["diagnostics"].to_dataset().to_dataframe(),
+    }
+    with style.styled():
+        drawn = {
+            "fit_of_events": plot.fit_of_events(tables["fit"]),
+            "fit_of_kinetics": plot.fit_of_kinetics(tables["fit"]),
+            "prior_and_posterior": plot.prior_and_posterior(tables["parameters"]),
+            "power_scaling": plot.power_scaling(tables["power_scaling"]),
+            "tornado": plot.tornado(result["sensitivity"].to_dataset()),
+        }
+        figures = {name: (style.write_svg(figure), style.write_png(figure)) for name, figure in drawn.items()}
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, (svg, png) in figures.items():
+        (folder / "figures" / f"{name}.svg").write_bytes(svg)
+        (folder / "figures" / f"{name}.png").write_bytes(png)
+    for name, table in tables.items():
+        (folder / f"{name}.csv").write_text(table.to_csv(float_format="%.5g", lineterminator="\n"))
+    page = environment(autoescape=True).get_template("calibration.html.j2").render(
+        notice=NOTICE, model=model, evidence=evidence, attrs=calibrated.attrs, tables=tables, risks=_risks(risks),
+        figures={name: inline(svg) for name, (svg, _) in figures.items()}, result=result.attrs, number=_number,
+        khat_limit=criticise.KHAT_LIMIT,
+        divergences=calibrated["diagnostics"].attrs["divergences"],
+    )  # fmt: skip
+    (folder / "report.html").write_text(page, encoding="utf-8", newline="\n")
+
+
+def _risks(risks: dict[str, Any]) -> pd.DataFrame:
+    rows = {}
+    for name, risk in risks.items():
+        lo, median, hi = np.quantile(risk, [0.025, 0.5, 0.975])
+        mcse = risk.std(ddof=1) / len(risk) ** 0.5
+        rows[name] = {"mean": risk.mean(), "mcse": mcse, "median": median, "lo": lo, "hi": hi}
+    return pd.DataFrame(rows).T
+
+
+def _number(value: Any) -> str:
+    """Three digits; a dash for what is not known; text as it is."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if np.isfinite(value) else "–"
