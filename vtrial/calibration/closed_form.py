@@ -9,16 +9,19 @@ against the exact stepper that simulates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
+import pytensor.tensor
 from numpy.typing import NDArray
 from pytensor.gradient import disconnected_grad
 
 from vtrial.model import Drug
 from vtrial.model.prior import greater
+
+pt: Any = pytensor.tensor  # typed there as if everything might be a plain Variable, or None
+
 
 type Array = NDArray[np.float64]
 
@@ -136,8 +139,11 @@ class Course:
         def one(values: Array, place: Any) -> Any:
             return pt.constant(values[:, 0, :])[row, place][..., None]
 
-        of_dose = (one(values, which // phases) for values in (self.latest, self.doses, self.begun, self.scale))
-        return Course(one(self.phase, which % phases), *of_dose, self.interval)
+        of_dose = {name: one(getattr(self, name), which // phases) for name in _OF_DOSES}
+        return replace(self, phase=one(self.phase, which % phases), **of_dose)
+
+
+_OF_DOSES = ("latest", "doses", "begun", "scale")
 
 
 def highest(course: Course, value: Callable[[Course], Any]) -> Any:
@@ -146,7 +152,7 @@ def highest(course: Course, value: Callable[[Course], Any]) -> Any:
     The moment is looked for first, and the value taken there: its gradient is that of the maximum (the moment's own
     contributes nothing), for a fraction of the work, and does not hang on the rounding of what equals the maximum.
     """
-    every = disconnected_grad(value(course))
+    every: Any = disconnected_grad(value(course))
     which = pt.argmax(every.reshape((every.shape[0], every.shape[1], -1)), axis=-1)
     return value(course.at(which))[..., 0, 0]
 
@@ -193,4 +199,4 @@ def side_by_side(courses: Sequence[Course]) -> Course:
         return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])[:, None, :]
 
     interval = np.array([course.interval for course in courses])[:, None, None]
-    return Course(*map(filled, ("phase", "latest", "doses", "begun", "scale")), interval)
+    return Course(filled("phase"), interval=interval, **{name: filled(name) for name in _OF_DOSES})

@@ -197,7 +197,7 @@ def power_scaling(
     pandas.DataFrame
         Index: free parameters and risks; columns: ``prior`` and the targets. Above 0.05 is called sensitive.
     """
-    import arviz_stats
+    from arviz_stats.psense import psense
 
     draws = posterior.stack(sample=("draw", "chain"))
     chains, length = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -212,9 +212,9 @@ def power_scaling(
         "log_prior": tree(log_priors(model, evidence, draws)),
         "log_likelihood": tree(by_target(found)),
     })  # fmt: skip
-    columns = {"prior": arviz_stats.psense(data, group="prior")}
+    columns = {"prior": psense(data, group="prior")}
     for target in by_target(found):
-        columns[target] = arviz_stats.psense(data, group="likelihood", group_var_names=[target])
+        columns[target] = psense(data, group="likelihood", group_var_names=[target])
     return pd.DataFrame({name: {q: float(values[q]) for q in [*free, *risks]} for name, values in columns.items()})
 
 
@@ -226,7 +226,7 @@ def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame
     pandas.DataFrame
         Index: ``all`` and the targets; columns: each risk's mean, and ``khat``.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
     for target, log_likelihood in by_target(found).items():
@@ -245,7 +245,7 @@ def by_study(found: list[Piece]) -> pd.DataFrame:
     pandas.DataFrame
         Index: studies; columns ``elpd`` and ``khat``.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     total: dict[str, Array] = {}
     for piece in found:

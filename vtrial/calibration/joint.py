@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
+import pytensor.tensor
 
 from vtrial.calibration.closed_form import Course, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
@@ -40,6 +40,9 @@ from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 from vtrial.population.renal import derive
+
+pt: Any = pytensor.tensor  # typed there as if everything might be a plain Variable, or None
+
 
 type Theta = Mapping[str, Any]
 
@@ -218,7 +221,7 @@ class Joint:
         nuisance = _Nuisances.of(trials, tau)
         for kind, dim in (("events", "arm"), ("ratios", "comparison")):
             place = np.array([i for i, t in enumerate(trials) for _ in (t.arms if dim == "arm" else t.ratios)])
-            arms = [arm for t in trials for arm in (t.arms if dim == "arm" else t.ratios)]
+            arms: list[Any] = [arm for t in trials for arm in (t.arms if dim == "arm" else t.ratios)]
             p = self._recorded(theta, peaks, reach, nuisance, place, arms)
             if dim == "arm":
                 p = pm.Deterministic(f"expected {kind}", p, dims=dim)

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pymc as pm
-import pytensor.tensor as pt
+import pytensor.tensor
+
+pt: Any = pytensor.tensor  # typed there as if everything might be a plain Variable, or None
+
 
 type Reach = Callable[..., Any]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,8 +12,8 @@ from matplotlib.figure import Figure
 from vtrial.report import style
 
 
-def fit_of_events(table: pd.DataFrame) -> Figure:
-    """Draw observed shares with exact intervals against expected ones."""
+def fit_of_events(table: Any) -> Figure:
+    """Draw observed shares with exact intervals against expected ones; `table` is that of `criticise.fit_table`."""
     some = table[(table["target"] != "kinetics") & ~table["what"].str.startswith("woke")].reset_index(drop=True)
     ratios = some["what"].str.startswith("risk ratio")
     parts = [(some[~ratios], "share with the event"), (some[ratios], "risk ratio against placebo")]
@@ -32,7 +34,7 @@ def fit_of_events(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def fit_of_kinetics(table: pd.DataFrame) -> Figure:
+def fit_of_kinetics(table: Any) -> Figure:
     """Draw printed statistics over what the model expects of them."""
     some = table[table["target"] == "kinetics"].reset_index(drop=True)
     scaled = some.copy()
@@ -52,7 +54,7 @@ def fit_of_kinetics(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _against(axes, part: pd.DataFrame) -> None:
+def _against(axes: Any, part: Any) -> None:
     rows = np.arange(len(part))
     axes.hlines(rows, part["predicted_lo"], part["predicted_hi"], color=style.LIGHT, lw=7)
     axes.hlines(rows, part["expected_lo"], part["expected_hi"], color=style.SKY, lw=4)
