@@ -12,6 +12,8 @@ from vtrial.model.posterior import open_posterior, posterior_path
 
 MODEL = load_model("baclofen_pregabalin")
 EVIDENCE = load_evidence(MODEL)
+SHIPPED = posterior_path(MODEL).exists()
+UNSHIPPED = pytest.mark.xfail(not SHIPPED, reason="no posterior ships yet", raises=Exception, strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +26,14 @@ def found(posterior):
     return criticise.pieces(EVIDENCE, posterior)
 
 
+@UNSHIPPED
 def test_every_number_of_the_evidence_is_held_against_the_posterior(found):
     counts = [len(t.arms) + len(t.ratios) for t in EVIDENCE.trials]
     assert len(found) == len(EVIDENCE.kinetics) + sum(counts) + len(EVIDENCE.overdoses) + len(EVIDENCE.cases)
     assert {piece.target for piece in found} == {"kinetics", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"}
 
 
+@UNSHIPPED
 def test_likelihood_of_a_count_is_binomial_at_its_probability(found, posterior):
     first = next(piece for piece in found if piece.target == "C1")
     p = posterior["expected events"].stack(sample=("draw", "chain")).transpose("sample", ...)[:, 0].values
@@ -39,6 +43,7 @@ def test_likelihood_of_a_count_is_binomial_at_its_probability(found, posterior):
     assert (first.lo, first.hi) == pytest.approx((0.0168, 0.0506), abs=2e-4)  # printed as 1.7 to 5.1% (exact)
 
 
+@UNSHIPPED
 def test_most_of_the_evidence_lies_where_new_data_would(found):
     table = criticise.fit_table(found)
     known = table["tail"].dropna()
@@ -58,6 +63,7 @@ def test_leaving_out_a_target_reweights_as_exact_weights_do():
     assert table.loc["all", "risk"] == pytest.approx(0.0, abs=0.03)
 
 
+@UNSHIPPED
 def test_power_scaling_sees_what_a_prior_does(posterior, found):
     risks = {"risk": np.linspace(0, 1, posterior.sizes["chain"] * posterior.sizes["draw"])}
     table = criticise.power_scaling(MODEL, EVIDENCE, posterior, found, risks)

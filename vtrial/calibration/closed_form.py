@@ -152,7 +152,7 @@ def highest(course: Course, value: Callable[[Course], Any]) -> Any:
     The moment is looked for first, and the value taken there: its gradient is that of the maximum (the moment's own
     contributes nothing), for a fraction of the work, and does not hang on the rounding of what equals the maximum.
     """
-    every: Any = disconnected_grad(value(course))
+    every: Any = disconnected_grad(pt.as_tensor(value(course)))
     which = pt.argmax(every.reshape((every.shape[0], every.shape[1], -1)), axis=-1)
     return value(course.at(which))[..., 0, 0]
 

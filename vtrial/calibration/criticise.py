@@ -230,7 +230,7 @@ def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame
 
     rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
     for target, log_likelihood in by_target(found).items():
-        log_weights, khat = array_stats.psislw(-log_likelihood)
+        log_weights, khat = array_stats.psislw(log_likelihood)  # it turns the sign itself
         weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
         weights /= weights.sum()
         rows[target] = {name: float(weights @ risk) for name, risk in risks.items()} | {"khat": float(khat)}
@@ -252,7 +252,7 @@ def by_study(found: list[Piece]) -> pd.DataFrame:
         total[piece.study] = total.get(piece.study, 0.0) + piece.log_likelihood
     rows = {}
     for study, log_likelihood in total.items():
-        log_weights, khat = array_stats.psislw(-log_likelihood)
+        log_weights, khat = array_stats.psislw(log_likelihood)  # it turns the sign itself
         elpd = np.logaddexp.reduce(np.asarray(log_weights) + log_likelihood) - np.logaddexp.reduce(log_weights)
         rows[study] = {"elpd": float(elpd), "khat": float(khat)}
     return pd.DataFrame(rows).T

@@ -304,7 +304,7 @@ class Joint:
         pm.Bernoulli("cases", p=p, observed=np.ones(len(cases), int), dims="case")
 
 
-_BEYOND = np.append(np.linspace(0.0, 3.0, 25), 30.0)
+_BEYOND = np.concatenate([[0.0], np.geomspace(0.01, 3.0, 36), [30.0]])
 """Log sensitivity beyond the least, edges of bins."""
 
 

@@ -206,7 +206,9 @@ def calibrate(
         Path | None,
         typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
     ] = None,
-    report: Annotated[Path, typer.Option(help="Folder of the report (see criticise).")] = Path("reports/calibration"),
+    report: Annotated[Path, typer.Option(readable=False, help="Folder of the report (see criticise).")] = Path(
+        "reports/calibration"
+    ),
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
