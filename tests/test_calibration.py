@@ -20,6 +20,7 @@ from vtrial.calibration.evidence import load_evidence
 from vtrial.calibration.joint import Joint
 from vtrial.calibration.sensitivity import SENSITIVITIES
 from vtrial.calibration.statistics import STATISTICS, People
+from vtrial.calibration.variable import variable
 from vtrial.kinetics import Grid, Sedation, System, expose, superposition
 from vtrial.model import Drug, LogNormal, load_model
 from vtrial.model.draw import draw_parameters, prior_medians
@@ -201,7 +202,7 @@ def test_reach_of_a_susceptible_share_is_that_of_counting():
 )
 def test_priors_of_pymc_are_those_of_the_model(prior):
     with pm.Model() as model:
-        joint._variable("x", prior)
+        variable("x", prior)
     drawn = np.asarray(pm.draw(model["x"], 2000, random_seed=1, mode=INTERPRETED))
     levels = (np.arange(2000) + 0.5) / 2000
     found = stats.kstest(np.interp(drawn, prior.quantile(levels), levels), "uniform")

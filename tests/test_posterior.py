@@ -117,7 +117,6 @@ def test_an_unreadable_posterior_is_an_input_error(shipped):
         shipped_posterior(MODEL)
 
 
-@pytest.mark.xfail(strict=True, reason="until the first posterior ships")
 def test_the_posterior_of_the_library_belongs_and_can_be_drawn_from():
     found = shipped_posterior(MODEL)
     assert found is not None
@@ -379,10 +378,11 @@ def sampler(library, monkeypatch):
     def pretend(*, worse=0.0, diverging=0):
         def sample(joint, *, seed, chains, warm_up, draws, progress):
             progress(chains * draws, chains * (warm_up + draws), diverging)
+            pretend.joint = joint
             stats = np.arange(chains * draws).reshape(chains, draws) < diverging
             own = chains_of(chains, draws, worse=worse)
             own["tau_kinetics"] = 0.1 * own["alpha"]
-            own["p: a study"] = 0.1 * own["alpha"]
+            own["z b_age"] = own["b_age"]
             return xr.DataTree.from_dict(
                 {"posterior": own, "sample_stats": xr.Dataset({"diverging": (("chain", "draw"), stats)})}
             )
@@ -407,6 +407,41 @@ def test_calibrate_writes_a_posterior_that_belongs_and_prints_it(sampler, scenar
     assert "divergences: 0" in output
     theta = scenario(CALIBRATED, ("  draws: 20", "  draws: 1000")).parameters()
     assert theta.sizes["draw"] == 1000
+
+
+def test_a_parameter_that_is_held_is_not_sampled_and_its_posterior_is_not_that_of_the_model(sampler, tmp_path):
+    held = ("--fix", "alpha=0", "--fix", "baclofen.ke0=0.005 1/min")
+    code, output = call("calibrate", "baclofen_pregabalin", *held, "-o", tmp_path / "held.nc")
+    assert code == 0, output
+    assert [sampler.joint.model.param(name).prior for name in ("alpha", "baclofen.ke0")] == [Fixed(0.0), Fixed(0.3)]
+    theta = read_posterior(MODEL, None, tmp_path / "held.nc")
+    assert {*theta["alpha"]} == {0.0}
+    assert theta["baclofen.ke0"] == pytest.approx(0.3, rel=1e-6)
+    assert np.ptp(theta["alpha"]) == 0 < np.ptp(theta["r_1"])
+    assert json.loads(describe_posterior(tmp_path / "held.nc")["held"]) == {"alpha": 0.0, "baclofen.ke0": 0.3}
+    assert "alpha" not in marginals(tmp_path / "held.nc")
+    assert shipped_posterior(MODEL) is None
+    assert draw_parameters(MODEL, 1000, seed=1, posterior=tmp_path / "held.nc").sizes["draw"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--fix", "alpah=0", "-o", "x.nc"], "did you mean 'alpha'"),
+        (["--fix", "alpha", "-o", "x.nc"], "not NAME=VALUE"),
+        (["--fix", "baclofen.ke0=fast", "-o", "x.nc"], "its unit is 1/h"),
+        (["--fix", "alpha=much", "-o", "x.nc"], "its unit is 1"),
+        (["--fix", "r_2=3", "-o", "x.nc"], "allows 0 to 1"),
+        (["--fix", "omega_GFR=0", "-o", "x.nc"], "the model fixes it"),
+        (["--fix", "alpha=0"], "say where to write"),
+    ],
+)
+def test_what_cannot_be_held_is_refused(sampler, tmp_path, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    code, output = call("calibrate", "baclofen_pregabalin", *given)
+    assert code == 2
+    assert said in output
+    assert not [*tmp_path.glob("*.nc")]
 
 
 def test_evidence_that_changes_while_a_model_is_calibrated_is_not_that_of_its_posterior(sampler, library, monkeypatch):

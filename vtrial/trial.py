@@ -220,7 +220,10 @@ def _sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, th
     changes = [case.model_dump(exclude_defaults=True) for case in asked.cases.values()]
     texts = [", ".join(f"{key} {value}" for key, value in {**c.pop("fix", {}), **c}.items()) for c in changes]
     return xr.Dataset(
-        {"value": (("case", "arm", "stratum", "stat"), describe(mean, noise, estimands.interval))},
+        {
+            "value": (("case", "arm", "stratum", "stat"), describe(mean, noise, estimands.interval)),
+            "mean": (("case", "arm", "stratum", "draw"), mean),
+        },
         {
             "case": list(cases), "arm": list(asked.arms), "stratum": list(asked.strata), "stat": list(STATS),
             "change": ("case", ["", *texts]),

@@ -157,9 +157,9 @@ def highest(course: Course, value: Callable[[Course], Any]) -> Any:
     return value(course.at(which))[..., 0, 0]
 
 
-PHASES = (0.75, 1.25, 2.0, 3.0, 4.5, 6.5)
+PHASES = (0.7, 1.0, 1.4, 1.9, 2.6, 3.5, 4.7, 6.3)
 """Hours after a dose at which repeated doses are looked at: the effect of either drug peaks among them."""
-CYCLES = (1, 2, 3, 4, 6, 10, 21)
+CYCLES = (1, 2, 3, 4, 5, 7, 10, 15)
 """Which of the doses are looked at: accumulation has ended before tolerance has begun to tell."""
 
 

@@ -15,7 +15,7 @@ from vtrial.scheme import Sobol, normals
 
 type Array = NDArray[np.float64]
 
-NODES = 32
+NODES = 64
 """Patients of a cohort. `tests/test_calibration.py` shows what more would change."""
 POPULATION = "us_adults"
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from vtrial.calibration.evidence import Count, Evidence, Trial, prior_of
+from vtrial.calibration.evidence import Count, Evidence, Trial, Z, prior_of
 from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Uniform
 
 type Array = NDArray[np.float64]
@@ -45,11 +45,12 @@ class Piece(NamedTuple):
     """A new number like the observed one, by draw."""
 
 
-def pieces(evidence: Evidence, posterior: xr.Dataset, *, seed: int = 20260701) -> list[Piece]:
+def pieces(model: Model, evidence: Evidence, posterior: xr.Dataset, *, seed: int = 20260701) -> list[Piece]:
     """Hold each number of the evidence against the posterior.
 
     Parameters
     ----------
+    model : Model
     evidence : Evidence
     posterior : xarray.Dataset
         Group ``posterior`` of a calibration, dims (chain, draw).
@@ -63,7 +64,7 @@ def pieces(evidence: Evidence, posterior: xr.Dataset, *, seed: int = 20260701) -
     """
     draws, rng = posterior.stack(sample=("draw", "chain")), np.random.default_rng(seed)
     return [
-        *_kinetics(evidence, draws, rng),
+        *_kinetics(model, evidence, draws, rng),
         *_counts(evidence, draws, rng),
         *_ratios(evidence, draws, rng),
         *_cases(evidence, draws),
@@ -75,17 +76,20 @@ def _values(draws: xr.Dataset, name: str) -> Array:
     return draws[name].transpose(..., "sample").to_numpy().astype(float)
 
 
-def _kinetics(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
+def _kinetics(model: Model, evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
+    from vtrial.calibration.statistics import STATISTICS  # loads PyTensor
+
+    units = {p.name: p.unit for p in model.params} | {name: printed.unit for name, printed in STATISTICS.items()}
     tau = _values(draws, "tau_kinetics")
     for entry, expected in zip(evidence.kinetics, _values(draws, "expected kinetics"), strict=True):
         spread, log = np.hypot(entry.se, tau), np.log(entry.value)
-        lo, hi = (entry.value * np.exp(z * entry.se) for z in (-1.959964, 1.959964))
-        given = f", {entry.amt:g} mg" if entry.amt else "" + (f", CrCL {entry.crcl:g}" if entry.crcl else "")
+        lo, hi = (entry.value * np.exp(z * entry.se) for z in (-Z, Z))
+        given = [f"{entry.amt:g} mg"] if entry.amt else [f"CrCL {entry.crcl:g} mL/min"] if entry.crcl else []
+        what = ", ".join([f"{entry.of} {entry.drug or ''}".strip(), *given])
         likelihood = stats.t.logpdf(log, 4, np.log(expected), spread)
         predicted = expected * np.exp(spread * rng.standard_t(4, len(tau)))
         yield Piece(
-            "kinetics", entry.study, f"{entry.of} {entry.drug or ''}".strip() + given, "", entry.value, lo, hi,
-            expected, likelihood, predicted,
+            "kinetics", entry.study, what, units[entry.of], entry.value, lo, hi, expected, likelihood, predicted,
         )  # fmt: skip
 
 
@@ -112,7 +116,7 @@ def _arm(trial: Trial, arm: Count) -> str:
 def _ratios(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> Iterator[Piece]:
     every = [(trial, arm) for trial in evidence.trials for arm in trial.ratios]
     for (trial, arm), ratio in zip(every, _values(draws, "expected ratios"), strict=True):
-        se = np.log(arm.ci[1] / arm.ci[0]) / (2 * 1.959964)
+        se = arm.se
         yield Piece(
             trial.target, trial.study, f"risk ratio, {arm.amt:g} mg {trial.drug}", "1", arm.ratio, *arm.ci, ratio,
             stats.norm.logpdf(np.log(arm.ratio), np.log(ratio), se), ratio * np.exp(se * rng.normal(size=len(ratio))),
@@ -206,14 +210,15 @@ def power_scaling(
         shaped = {name: (("draw", "chain"), v.reshape(length, chains)) for name, v in values.items()}
         return xr.Dataset(shaped).transpose("chain", "draw")
 
-    free = {name: _values(draws, name) for name in log_priors(model, evidence, draws)}
+    before, likelihoods = log_priors(model, evidence, draws), by_target(found)
+    free = {name: _values(draws, name) for name in before}
     data = xr.DataTree.from_dict({
         "posterior": tree(free | risks),
-        "log_prior": tree(log_priors(model, evidence, draws)),
-        "log_likelihood": tree(by_target(found)),
+        "log_prior": tree(before),
+        "log_likelihood": tree(likelihoods),
     })  # fmt: skip
     columns = {"prior": psense(data, group="prior")}
-    for target in by_target(found):
+    for target in likelihoods:
         columns[target] = psense(data, group="likelihood", group_var_names=[target])
     return pd.DataFrame({name: {q: float(values[q]) for q in [*free, *risks]} for name, values in columns.items()})
 
@@ -226,15 +231,26 @@ def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame
     pandas.DataFrame
         Index: ``all`` and the targets; columns: each risk's mean, and ``khat``.
     """
-    from arviz_stats.base.array import array_stats
-
     rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
     for target, log_likelihood in by_target(found).items():
-        log_weights, khat = array_stats.psislw(log_likelihood)  # it turns the sign itself
-        weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
-        weights /= weights.sum()
-        rows[target] = {name: float(weights @ risk) for name, risk in risks.items()} | {"khat": float(khat)}
+        weights, khat = smoothed(-log_likelihood)
+        rows[target] = {name: float(weights @ risk) for name, risk in risks.items()} | {"khat": khat}
     return pd.DataFrame(rows).T
+
+
+def smoothed(log_ratios: Array) -> tuple[Array, float]:
+    """Pareto-smoothed importance weights that add up to one, and k-hat.
+
+    Parameters
+    ----------
+    log_ratios : array, shape (sample,)
+        Log density wanted over that of the draws.
+    """
+    from arviz_stats.base.array import array_stats
+
+    log_weights, khat = array_stats.psislw(-log_ratios)  # it takes log likelihoods to be left out
+    weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
+    return weights / weights.sum(), float(khat)
 
 
 def by_study(found: list[Piece]) -> pd.DataFrame:
@@ -245,16 +261,14 @@ def by_study(found: list[Piece]) -> pd.DataFrame:
     pandas.DataFrame
         Index: studies; columns ``elpd`` and ``khat``.
     """
-    from arviz_stats.base.array import array_stats
-
     total: dict[str, Array] = {}
     for piece in found:
         total[piece.study] = total.get(piece.study, 0.0) + piece.log_likelihood
     rows = {}
     for study, log_likelihood in total.items():
-        log_weights, khat = array_stats.psislw(log_likelihood)  # it turns the sign itself
-        elpd = np.logaddexp.reduce(np.asarray(log_weights) + log_likelihood) - np.logaddexp.reduce(log_weights)
-        rows[study] = {"elpd": float(elpd), "khat": float(khat)}
+        weights, khat = smoothed(-log_likelihood)
+        elpd = np.logaddexp.reduce(np.log(weights) + log_likelihood)
+        rows[study] = {"elpd": float(elpd), "khat": khat}
     return pd.DataFrame(rows).T
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from vtrial.library import MODELS
 from vtrial.model import Beta, LogNormal, Model, Normal, Param, Prior
@@ -18,6 +17,15 @@ type Positive = Annotated[float, Field(gt=0)]
 type Share = Annotated[float, Field(ge=0, le=1)]
 type BetaShape = tuple[Positive, Positive]
 """a and b of a beta prior."""
+
+
+Z = 1.959964
+"""97.5% quantile of the normal distribution: half a 95% interval in standard errors."""
+
+
+def _error_of(ci: tuple[float, float]) -> float:
+    """Standard error of the logarithm of what is printed with a 95% confidence interval."""
+    return float(np.log(ci[1] / ci[0])) / (2 * Z)
 
 
 class Volunteer(Spec):
@@ -66,7 +74,7 @@ class Statistic(Spec):
     def se(self) -> float:
         """Standard error of the logarithm."""
         if self.ci is not None:
-            return float(np.log(self.ci[1] / self.ci[0])) / (2 * 1.959964)
+            return _error_of(self.ci)
         assert self.cv is not None
         assert self.n is not None
         return self.cv / self.n**0.5
@@ -110,6 +118,12 @@ class Relative(Spec):
     amt: Amount
     ratio: Positive
     ci: tuple[Positive, Positive]
+    """95% confidence interval."""
+
+    @property
+    def se(self) -> float:
+        """Standard error of the logarithm."""
+        return _error_of(self.ci)
 
 
 class Trial(Spec):
@@ -196,12 +210,6 @@ class Evidence(Spec):
     overdoses: list[Overdose]
     cases: list[Case]
     left_out: list[LeftOut]
-    _sha256: str = PrivateAttr("")
-
-    @property
-    def sha256(self) -> str:
-        """Of the file."""
-        return self._sha256
 
 
 def load_evidence(model: Model) -> Evidence:
@@ -232,7 +240,6 @@ def load_evidence(model: Model) -> Evidence:
         raise InputError([f"model {model.name} has no evidence to be calibrated on ({path.name} is missing)"])
     document = read_yaml(path)
     evidence = parse(Evidence, document)
-    evidence._sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     drugs, cohorts = [drug.name for drug in model.drugs], [cohort.name for cohort in evidence.cohorts]
     problems = []
     for part, known in (("drug", drugs), ("cohort", cohorts), ("volunteer", [*evidence.volunteers])):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import xarray as xr
 
 from vtrial.calibration.evidence import load_evidence
 from vtrial.calibration.joint import Joint
-from vtrial.model import Model
+from vtrial.model import Fixed, Model, check_fixed
 from vtrial.model.posterior import belongings, posterior_path
 from vtrial.problem import InputError, Problem
 
@@ -75,8 +76,7 @@ def sample(
     compiled = nutpie.compile_pymc_model(joint.pymc(), backend="jax")  # a fifth of the time that numba takes
     running = nutpie.sample(
         compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=TARGET_ACCEPT,
-        low_rank_modified_mass_matrix=True, progress_bar=False, progress_callback=tell, progress_rate=500,
-        blocking=False,
+        progress_bar=False, progress_callback=tell, progress_rate=500, blocking=False,
     )  # fmt: skip
     try:
         traced = running.wait()
@@ -118,6 +118,7 @@ def diagnose(traced: xr.DataTree, names: list[str]) -> xr.Dataset:
 def calibrate(
     model: Model,
     *,
+    fix: Mapping[str, float] | None = None,
     seed: int = 20260701,
     chains: int = CHAINS,
     warm_up: int = WARM_UP,
@@ -130,6 +131,8 @@ def calibrate(
     Parameters
     ----------
     model : Model
+    fix : dict
+        Parameters held at a value, in the units of the model: the posterior of all others given it.
     seed : int
     chains, warm_up, draws : int
         As for `sample`.
@@ -147,22 +150,30 @@ def calibrate(
     Raises
     ------
     InputError
-        If the model has no evidence or its file has problems, or the sampler cannot start.
+        If the model has no evidence or its file has problems, a parameter cannot be held at its value, or the sampler
+        cannot start.
     """
-    evidence = load_evidence(model)
+    evidence, fix = load_evidence(model), dict(fix or {})
+    problems = [f"fix: {name}: {text}" for name, text in check_fixed(model, fix)]
+    if problems:
+        raise InputError(problems)
     made_from = belongings(model)  # now: the files may change while it samples
-    joint, start = Joint(model, evidence), time.perf_counter()
+    params = [replace(p, prior=Fixed(fix[p.name])) if p.name in fix else p for p in model.params]
+    joint, start = Joint(replace(model, params=tuple(params)), evidence), time.perf_counter()
     tell("writing the joint model, compiling it (minutes) and sampling it")
     traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress)
     tell(f"sampled in {time.perf_counter() - start:.0f} s")
     posterior = traced["posterior"].to_dataset()
     scalars = [str(name) for name, values in posterior.data_vars.items() if values.ndim == 2]
-    free = [p.name for p in model.params if p.name in posterior]
-    diagnostics = diagnose(traced, [*free, *(name for name in scalars if name not in free and ": " not in name)])
+    free = [p.name for p in params if not isinstance(p.prior, Fixed)]
+    others = [name for name in scalars if name not in free and not name.startswith("z ")]  # z: a parameter, shifted
+    diagnostics = diagnose(traced, [*free, *others])
+    posterior = posterior.assign({name: xr.full_like(posterior[free[0]], value) for name, value in fix.items()})
     spaced = np.linspace(0, draws - 1, min(draws, KEPT // chains)).round().astype(int)
     thin = posterior.isel(draw=spaced).assign_coords(draw=np.arange(len(spaced)))
     attributes: dict[str, Any] = made_from | {
         "model": model.name,
+        "held": json.dumps(fix),
         "seed": seed,
         "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": TARGET_ACCEPT}),
         "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}),

@@ -33,10 +33,10 @@ from vtrial.calibration.closed_form import Course, highest, once, repeated, side
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
 from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer, prior_of
 from vtrial.calibration.sensitivity import SENSITIVITIES, Reach
-from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People
+from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People, taken
+from vtrial.calibration.variable import shifted_beta, variable
 from vtrial.compiled import plain
 from vtrial.model import Model
-from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 from vtrial.population.renal import derive
@@ -119,7 +119,7 @@ class Joint:
             "case": [c.study for c in evidence.cases],
         }
         with pm.Model(coords=coords) as built:
-            theta = {p.name: _variable(p.name, prior_of(p, self.evidence)) for p in self.model.params}
+            theta = {p.name: variable(p.name, prior_of(p, self.evidence)) for p in self.model.params}
             pm.Potential("constraint", pt.switch(self.model.constraint(theta), 0.0, -np.inf))
             reach = SENSITIVITIES[self.sensitivity](theta["omega_S"])
             tau = pm.HalfNormal("tau_trial", BETWEEN_TRIALS)
@@ -175,23 +175,23 @@ class Joint:
         All drugs of a situation are taken together.
         """
         who = np.array([[*self.cohorts].index(s.cohort) for s in situations])
-        theirs = {name: value[who] if getattr(value, "ndim", 0) else value for name, value in par.items()}
+        theirs = taken(par, who)
         mg = [
             np.array([s.doses[k][2] for s in situations])[:, None, None, None] for k in range(len(situations[0].doses))
         ]
         drugs = [next(drug for drug in self.model.drugs if drug.name == name) for name, *_ in situations[0].doses]
 
-        def log_drive(course: Course) -> Any:
+        def drive(course: Course) -> Any:
             total, product = 0.0, 0.0
             for place, drug in enumerate(drugs):
                 long_since = 1.0 if place == 0 else theta["tolerance_fold"]  # what is taken beside is taken for long
                 u = mg[place] * course.concentration(drug, theirs) / (theirs[f"{drug.name}.C50"] * long_since)
                 total, product = plain(accumulate)(total, product, u)
             left = pt.exp2(-course.time / (24.0 * theta["tolerance_t_half"]))
-            drive = plain(greco)(total, product, theta["alpha"]) / plain(tolerance)(left, theta["tolerance_fold"])
-            return pt.log(theirs["A"] * drive)
+            combined = plain(greco)(total, product, theta["alpha"])
+            return theirs["A"] * combined / plain(tolerance)(left, theta["tolerance_fold"])
 
-        return highest(side_by_side([_course(s.doses[0][1]) for s in situations]), log_drive)
+        return pt.log(highest(side_by_side([_course(s.doses[0][1]) for s in situations]), drive))
 
     def _patients(self, theta: Theta) -> Par:
         """Parameters of the patients of all cohorts, shape (cohort, node, 1, 1)."""
@@ -205,11 +205,13 @@ class Joint:
         trials = [_situation(trial, arm) for trial in self.evidence.trials for arm in [*trial.arms, *trial.ratios]]
         wanted = [*trials, *(_overdose(o) for o in self.evidence.overdoses)]
         par, rows, places = self._patients(theta), [], dict[str, int]()
-        for drug in self.model.drugs:
-            mine = {repr(s): s for s in wanted if s.doses[0][0] == drug.name}
-            if mine:
-                places |= {key: len(places) + k for k, key in enumerate(mine)}
-                rows.append(self._log_peaks(theta, par, [*mine.values()]))
+        alike = dict[tuple[str, bool], dict[str, Situation]]()  # single doses are looked at at other moments
+        for one in wanted:
+            drug, doses, _ = one.doses[0]
+            alike.setdefault((drug, doses is None), {})[repr(one)] = one
+        for mine in alike.values():
+            places |= {key: len(places) + k for k, key in enumerate(mine)}
+            rows.append(self._log_peaks(theta, par, [*mine.values()]))
         log_peaks = pt.concatenate(rows)
         return Peaks(
             alone=lambda situations: log_peaks[np.array([places[repr(s)] for s in situations])],
@@ -219,22 +221,36 @@ class Joint:
     def _trials(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
         trials = self.evidence.trials
         nuisance = _Nuisances.of(trials, tau)
-        for kind, dim in (("events", "arm"), ("ratios", "comparison")):
-            place = np.array([i for i, t in enumerate(trials) for _ in (t.arms if dim == "arm" else t.ratios)])
-            arms: list[Any] = [arm for t in trials for arm in (t.arms if dim == "arm" else t.ratios)]
-            p = self._recorded(theta, peaks, reach, nuisance, place, arms)
-            if dim == "arm":
-                p = pm.Deterministic(f"expected {kind}", p, dims=dim)
-                pm.Binomial(kind, n=[a.n for a in arms], p=p, observed=[a.events for a in arms], dims=dim)
-            else:
-                ratio = pm.Deterministic(f"expected {kind}", p / nuisance.background[place], dims=dim)
-                se = np.array([np.log(a.ci[1] / a.ci[0]) / (2 * 1.959964) for a in arms])
-                pm.Normal(kind, mu=pt.log(ratio), sigma=se, observed=np.log([a.ratio for a in arms]), dims=dim)
+        arms = [(i, arm) for i, trial in enumerate(trials) for arm in trial.arms]
+        reached = self._reached(theta, peaks, reach, nuisance, arms)
+        recorded = _recorded(trials, arms, reached)
 
-    def _recorded(
-        self, theta: Theta, peaks: Peaks, reach: Reach, nuisance: _Nuisances, place: Any, arms: Sequence[Any]
+        def probability(reached: Any, arms: Sequence[tuple[int, Count | Relative]]) -> Any:
+            place = [i for i, _ in arms]
+            b = nuisance.background[place]
+            return b + (1.0 - b) * recorded[place] * reached
+
+        p = pm.Deterministic("expected events", probability(reached, arms), dims="arm")
+        n, events = ([getattr(arm, name) for _, arm in arms] for name in ("n", "events"))
+        pm.Binomial("events", n=n, p=p, observed=events, dims="arm")
+
+        ratios = [(i, ratio) for i, trial in enumerate(trials) for ratio in trial.ratios]
+        p = probability(self._reached(theta, peaks, reach, nuisance, ratios), ratios)
+        expected = p / nuisance.background[[i for i, _ in ratios]]
+        expected = pm.Deterministic("expected ratios", expected, dims="comparison")
+        se, observed = np.array([ratio.se for _, ratio in ratios]), np.log([ratio.ratio for _, ratio in ratios])
+        pm.Normal("ratios", mu=pt.log(expected), sigma=se, observed=observed, dims="comparison")
+
+    def _reached(
+        self,
+        theta: Theta,
+        peaks: Peaks,
+        reach: Reach,
+        nuisance: _Nuisances,
+        asked: Sequence[tuple[int, Count | Relative]],
     ) -> Any:
-        """Probability of a recorded event in each arm; `place` is that of its trial."""
+        """Share of each arm, named with the place of its trial, that reaches the level."""
+        place, arms = [i for i, _ in asked], [arm for _, arm in asked]
         trials = [self.evidence.trials[i] for i in place]
         amt = np.array([arm.amt for arm in arms])
         log_amt = np.log(np.where(amt > 0, amt, 1.0))[:, None]
@@ -253,10 +269,9 @@ class Joint:
         beside = [k for k, trial in enumerate(trials) if trial.beside is not None and amt[k] > 0]
         if beside:
             both = peaks.together([_with_beside(trials[k], alone[k], amt[k]) for k in beside])
-            taking = nuisance.taking[place[beside]]
+            taking = nuisance.taking[[place[k] for k in beside]]
             p = pt.set_subtensor(p[beside], (1.0 - taking) * p[beside] + taking * share(both, beside))
-        b = nuisance.background[place]
-        return b + (1.0 - b) * nuisance.recorded[place] * np.where(amt > 0, 1.0, 0.0) * p
+        return np.where(amt > 0, 1.0, 0.0) * p
 
     def _overdoses(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
         series = self.evidence.overdoses
@@ -312,7 +327,6 @@ class _Nuisances(NamedTuple):
     """What differs between trials, shape (trial,)."""
 
     background: Any
-    recorded: Any
     taking: Any
     """Share that takes what the trial names as beside; 0 where it names nothing."""
     shift: Any
@@ -322,18 +336,41 @@ class _Nuisances(NamedTuple):
     def of(cls, trials: Sequence[Trial], tau: Any) -> _Nuisances:
         shapes = np.array([t.background for t in trials])
         background = pm.Beta("background", *shapes.T, dims="trial")
-        common = pm.Beta("recorded", *RECORDED)
-        own = [k for k, t in enumerate(trials) if t.recorded != "common"]
-        recorded = common * np.ones(len(trials))
-        if own:
-            shapes = np.array([trials[k].recorded for k in own], float)
-            recorded = pt.set_subtensor(recorded[own], pm.Beta("recorded_own", *shapes.T, shape=len(own)))
         taking, some = pt.zeros(len(trials)), [k for k, t in enumerate(trials) if t.beside is not None]
         if some:
             shapes = np.array([t.beside.share for t in trials if t.beside is not None])
             taking = pt.set_subtensor(taking[some], pm.Beta("taking_beside", *shapes.T, shape=len(some)))
         shift = tau * pm.Normal("xi_trial", dims="trial")
-        return cls(background, recorded, taking, shift, pm.HalfNormal("omega_report", REPORTING))
+        # half-normal; its square alone counts, so that a sampler passes through 0 and is not led to -inf by its log
+        omega_report = pm.Deterministic("omega_report", REPORTING * abs(pm.Normal("z omega_report")))
+        return cls(background, taking, shift, omega_report)
+
+
+def _recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], reached: Any) -> Any:
+    """Share recorded, shape (trial,); `reached` is the share of each arm that reaches the level.
+
+    A trial of many patients tells the product of both and neither alone. The sampler sees how far the share recorded is
+    from what would give, with the share that reaches the level, as many events over placebo as were counted.
+    """
+
+    def by(i: int) -> Any:
+        counts = {arm.amt > 0: arm.events / arm.n for at, arm in arms if at == i}
+        k = max((k for k, (at, arm) in enumerate(arms) if at == i and arm.amt > 0), key=lambda k: arms[k][1].n)
+        b = counts.get(False, 0.0)
+        net = max((arms[k][1].events / arms[k][1].n - b) / (1.0 - b), 0.01)
+        beyond = reached[k] - net
+        return pt.log(0.5 * (beyond + (beyond**2 + (0.5 * net) ** 2) ** 0.5) / net)  # of beyond if positive
+
+    counted, none = {i for i, _ in arms}, pt.constant(0.0)
+    common = [i for i, trial in enumerate(trials) if trial.recorded == "common" and i in counted]
+    own = [i for i, trial in enumerate(trials) if trial.recorded != "common"]
+    one = shifted_beta("recorded", *RECORDED, by=by(common[0]) if common else none)
+    every = one * np.ones(len(trials))
+    if not own:
+        return every
+    a, b = np.array([trials[i].recorded for i in own], float).T
+    shift = pt.stack([by(i) if i in counted else none for i in own])
+    return pt.set_subtensor(every[own], shifted_beta("recorded_own", a, b, by=shift))
 
 
 _SIZE = {"WT": 75.0, "IBW": 66.0, "BMI": 25.0, "SEX": 0.0, "FED": 0.0}
@@ -379,26 +416,5 @@ def _at(value: Any, place: int) -> Any:
 
 
 def _some(who: People, which: Any) -> People:
-    def some(par: Par) -> Par:
-        return {name: value[which] if getattr(value, "ndim", 0) else value for name, value in par.items()}
-
-    return People(some(who.own), some(who.anuric), some(who.normal), who.crcl[which], who.amt[which])
-
-
-def _variable(name: str, prior: Prior) -> Any:
-    match prior:
-        case Fixed(value):
-            return pt.constant(value)
-        case LogNormal(median, sdlog, upper) if np.isfinite(upper):
-            return pm.Truncated(name, pm.LogNormal.dist(np.log(median), sdlog), upper=upper)
-        case LogNormal(median, sdlog):
-            return pm.LogNormal(name, np.log(median), sdlog)
-        case Normal(mean, sd):
-            # standardised, so that no start of a chain is thousands of SD away
-            return pm.Deterministic(name, mean + sd * pm.Normal(f"z {name}"))
-        case HalfNormal(scale):
-            return pm.HalfNormal(name, scale)
-        case Beta(a, b):
-            return pm.Beta(name, a, b)
-        case Uniform(low, high):
-            return pm.Uniform(name, low, high)
+    own, anuric, normal = (taken(par, which) for par in (who.own, who.anuric, who.normal))
+    return People(own, anuric, normal, who.crcl[which], who.amt[which])

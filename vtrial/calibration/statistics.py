@@ -30,6 +30,11 @@ class People(NamedTuple):
     """Dose in mg."""
 
 
+def taken(par: Par, where: Any) -> Par:
+    """Parameters at some places of their arrays; those that are one number for all stay as they are."""
+    return {name: value[where] if getattr(value, "ndim", 0) else value for name, value in par.items()}
+
+
 class Printed(NamedTuple):
     """A statistic: its unit, and how it follows from typical people."""
 
@@ -55,7 +60,7 @@ def _excreted(drug: Drug, who: People) -> Any:
 
 def _cmax(drug: Drug, who: People) -> Any:
     """Largest concentration after one dose, among moments that lie 27% apart."""
-    par = {name: value[None, :, None, None] if getattr(value, "ndim", 0) else value for name, value in who.own.items()}
+    par = taken(who.own, np.s_[None, :, None, None])
     return who.amt * highest(side_by_side([once()]), lambda c: c.concentration(drug, par, effect=False))[0]
 
 

@@ -8,7 +8,7 @@ nothing written.
 |---|---|
 | `console` | the two consoles, and how a command ends that cannot go on |
 | `work` | long work: bars, and files that are written whole or not at all |
-| `posterior` | posteriors as tables |
+| `posterior` | posteriors as tables, parameters that are held |
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from vtrial.cli.console import err, guarded, out, plain
+from vtrial.cli.console import err, fail, guarded, out, plain
 from vtrial.cli.work import CALIBRATION, compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
 from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
 
 if TYPE_CHECKING:
+    from vtrial.calibration.evidence import Evidence
     from vtrial.model import Model
     from vtrial.scenario import Scenario
 
@@ -148,11 +149,7 @@ def run(
     if costs:
         out.print()
         print_profile(costs, _trajectories(checked), out)
-    missed = failed(checked.spec.accept, result["estimates"].to_dataset())
-    for line in missed:
-        err.print(f"[red]accept:[/] {plain(line)}", soft_wrap=True)
-    if missed:
-        raise typer.Exit(3)
+    fail("accept", failed(checked.spec.accept, result["estimates"].to_dataset()))
 
 
 @app.command()
@@ -202,6 +199,14 @@ def calibrate(
     draws: Annotated[int, typer.Option(min=4, help="Draws of each chain after the warm-up.")] = 1000,
     warm_up: Annotated[int, typer.Option(min=1, help="Draws of each chain that tune it, and are not kept.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler.")] = 20260701,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help='Hold a parameter ("baclofen.ke0=0.3 1/h"), and give the posterior of the others (to -o FILE, for '
+            "vtrial run --posterior FILE; without a report). May be repeated.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
@@ -212,12 +217,15 @@ def calibrate(
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
-    from vtrial.cli.posterior import posterior_table
+    from vtrial.cli.posterior import posterior_table, read_fixed
     from vtrial.model import load_model
     from vtrial.model.posterior import describe_posterior, doubts, posterior_path
 
     chosen = load_model(model)
-    load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
+    evidence = load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
+    held = read_fixed(chosen, fix or [])
+    if held and output is None:
+        raise InputError(["--fix: say where to write (-o FILE): runs would take it for the posterior of the model"])
     path = output or posterior_path(chosen)
     refuse_unwritable(path)
     refuse_foreign(report, CALIBRATION)
@@ -226,19 +234,16 @@ def calibrate(
 
     with sampling_bar() as progress:
         found = fit.calibrate(
-            chosen, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress,
+            chosen, fix=held, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress,
             tell=lambda text: err.print(plain(text), soft_wrap=True),
         )  # fmt: skip
         fit.save_posterior(found, chosen, path)
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
-    _write_criticism(chosen, path, report)
-    doubtful = doubts(described)
-    for line in doubtful:
-        err.print(f"[red]doubtful:[/] {plain(line)}", soft_wrap=True)
-    if doubtful:
-        raise typer.Exit(3)
+    if not held:
+        _write_criticism(chosen, evidence, path, report)
+    fail("doubtful", doubts(described))
 
 
 @app.command()
@@ -252,17 +257,16 @@ def criticise(
     from vtrial.model import load_model, shipped_posterior
 
     chosen = load_model(model)
-    load_evidence(chosen)
+    evidence = load_evidence(chosen)
     path = shipped_posterior(chosen)
     if path is None:
         raise InputError([f"{model} has no posterior: run 'vtrial calibrate {model}' first"])
     refuse_foreign(output, CALIBRATION)
-    _write_criticism(chosen, path, output)
+    _write_criticism(chosen, evidence, path, output)
 
 
-def _write_criticism(model: Model, path: Path, folder: Path) -> None:
+def _write_criticism(model: Model, evidence: Evidence, path: Path, folder: Path) -> None:
     from vtrial import trial
-    from vtrial.calibration.evidence import load_evidence
     from vtrial.library import SCENARIOS
     from vtrial.model.posterior import open_posterior
     from vtrial.report.calibration import write_calibration
@@ -272,7 +276,7 @@ def _write_criticism(model: Model, path: Path, folder: Path) -> None:
     with progress_bar() as progress:
         result = trial.run(scenario, posterior=path, progress=progress)
     with whole(folder) as part:
-        write_calibration(model, load_evidence(model), open_posterior(path), result, part)
+        write_calibration(model, evidence, open_posterior(path), scenario, result, part)
     out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
 
 

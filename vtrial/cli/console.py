@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 
 import typer
@@ -31,6 +31,14 @@ def guarded[**P](command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(130) from None
 
     return inner
+
+
+def fail(what: str, lines: Sequence[str]) -> None:
+    """Say in what the result that was written falls short, and end with exit code 3; go on if it does not."""
+    for line in lines:
+        err.print(f"[red]{what}:[/] {plain(line)}", soft_wrap=True)
+    if lines:
+        raise typer.Exit(3)
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Posteriors as tables: of a calibration, and beside the priors of a model."""
+"""Posteriors as tables: of a calibration, and beside the priors of a model; parameters held on the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from rich.table import Table
 
 from vtrial.cli.console import err, plain
 from vtrial.model.posterior import ESS_LIMIT, RHAT_LIMIT, Marginal, marginals, shipped_posterior
-from vtrial.problem import InputError
+from vtrial.model.prior import Fixed
+from vtrial.problem import InputError, nearest
 
 if TYPE_CHECKING:
     from vtrial.model import Model
@@ -54,6 +56,30 @@ def posterior_table(model: Model, path: Path) -> Table:
         ess = _marked(f"{found.ess:,.0f}", found.ess > ESS_LIMIT)
         table.add_row(plain(name), *_write(found), plain(units.get(name, "1")), rhat, ess)
     return table
+
+
+def read_fixed(model: Model, given: Sequence[str]) -> dict[str, float]:
+    """Values of parameters written NAME=VALUE; an `InputError` with all that is wrong with them."""
+    from pydantic_core import PydanticCustomError
+
+    from vtrial.model import check_fixed
+    from vtrial.scenario.check import fixed
+
+    names, found, problems = [param.name for param in model.params], dict[str, float](), []
+    for name, equals, value in (text.partition("=") for text in given):
+        if name not in names or not equals:
+            problems.append(f"--fix {name}{equals}{value}: not NAME=VALUE of a parameter; {nearest(name, names)}")
+            continue
+        unit = model.param(name).unit
+        try:
+            found[name] = fixed(float(value) if unit == "1" else value, unit)
+        except (ValueError, PydanticCustomError) as error:
+            problems.append(f"--fix {name}={value}: {error} (its unit is {unit})")
+    problems += [f"--fix {name}: {text}" for name, text in check_fixed(model, found)]
+    problems += [f"--fix {name}: the model fixes it" for name in found if isinstance(model.param(name).prior, Fixed)]
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 def _marked(text: str, good: bool) -> str:

@@ -149,12 +149,12 @@ def describe_posterior(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``file`` and ``sha256``; as far as the file tells them ``model``, ``model_sha256``, ``evidence_sha256``,
-        ``seed``, ``sampler`` and ``versions`` (JSON), ``worst_rhat``, ``least_ess`` (bulk or tail) and
-        ``divergences``.
+        ``file`` and ``sha256``; as far as the file tells them ``model``, ``held`` (JSON: parameters held at a value),
+        ``model_sha256``, ``evidence_sha256``, ``seed``, ``sampler`` and ``versions`` (JSON), ``worst_rhat``,
+        ``least_ess`` (bulk or tail) and ``divergences``.
     """
     tree = open_posterior(path)
-    told = ("model", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
+    told = ("model", "held", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
     found: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     for name in told:
         if name in tree.attrs:

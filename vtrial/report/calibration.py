@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import xarray as xr
 from vtrial.calibration import criticise
 from vtrial.calibration.evidence import Evidence
 from vtrial.model import Model
+from vtrial.report import digits
 from vtrial.report.facts import NOTICE
+from vtrial.scenario import Scenario
 
 
 def risks_of(result: xr.DataTree) -> dict[str, Any]:
@@ -30,7 +33,12 @@ def _primary(result: xr.DataTree) -> str:
 
 
 def write_calibration(
-    model: Model, evidence: Evidence, calibrated: xr.DataTree, result: xr.DataTree, folder: Path | str
+    model: Model,
+    evidence: Evidence,
+    calibrated: xr.DataTree,
+    scenario: Scenario,
+    result: xr.DataTree,
+    folder: Path | str,
 ) -> None:
     """Write the report of a calibration into a folder that exists.
 
@@ -41,8 +49,10 @@ def write_calibration(
         What it was calibrated on.
     calibrated : xarray.DataTree
         The posterior file.
+    scenario : Scenario
+        With sensitivities: what the calibration is asked.
     result : xarray.DataTree
-        A run on all its draws, with sensitivities: what the calibration implies.
+        A run of it on all draws of the posterior.
     folder : path
         Gets `report.html`, tables as CSV, and `figures/NAME.svg` and `.png`.
     """
@@ -52,13 +62,14 @@ def write_calibration(
 
     folder = Path(folder)
     posterior, risks = calibrated["posterior"].to_dataset(), risks_of(result)
-    found = criticise.pieces(evidence, posterior)
+    found = criticise.pieces(model, evidence, posterior)
     tables = {
         "fit": criticise.fit_table(found),
         "parameters": criticise.prior_and_posterior(model, evidence, posterior),
         "power_scaling": criticise.power_scaling(model, evidence, posterior, found, risks),
         "without_targets": criticise.without_targets(found, risks),
         "by_study": criticise.by_study(found),
+        "assumptions": _assumptions(model, evidence, posterior, scenario, result),
         "diagnostics": calibrated["diagnostics"].to_dataset().to_dataframe(),
     }
     with style.styled():
@@ -67,7 +78,7 @@ def write_calibration(
             "fit_of_kinetics": plot.fit_of_kinetics(tables["fit"]),
             "prior_and_posterior": plot.prior_and_posterior(tables["parameters"]),
             "power_scaling": plot.power_scaling(tables["power_scaling"]),
-            "tornado": plot.tornado(result["sensitivity"].to_dataset()),
+            "tornado": plot.tornado(tables["assumptions"]),
         }
         figures = {name: (style.write_svg(figure), style.write_png(figure)) for name, figure in drawn.items()}
     (folder / "figures").mkdir(exist_ok=True)
@@ -85,6 +96,32 @@ def write_calibration(
     (folder / "report.html").write_text(page, encoding="utf-8", newline="\n")
 
 
+def _assumptions(
+    model: Model, evidence: Evidence, posterior: xr.Dataset, scenario: Scenario, result: xr.DataTree
+) -> pd.DataFrame:
+    """The primary risk under each named assumption, put in place of the draws, and reweighted for the evidence."""
+    from vtrial.calibration.held import log_ratios
+    from vtrial.calibration.joint import Joint
+
+    asked = scenario.spec.sensitivities
+    assert asked is not None
+    free = {str(name) for name in posterior.data_vars}
+    held = {name: scenario.varied(case).fix for name, case in asked.cases.items()}
+    held = {name: fix for name, fix in held.items() if fix and {*fix} <= free}
+    ratios = log_ratios(Joint(model, evidence), posterior, held)
+    weights = {name: criticise.smoothed(ratio) for name, ratio in ratios.items()}
+    found, rows = result["sensitivity"].to_dataset(), []
+    for where in product(*(found[dim].values for dim in ("arm", "stratum", "case"))):
+        one = found.sel(dict(zip(("arm", "stratum", "case"), where, strict=True)))
+        weight, khat = weights.get(where[-1], (np.nan, np.nan))
+        rows.append({
+            "arm": where[0], "stratum": where[1], "case": where[2], "change": str(one["change"].item()),
+            "mean": float(one["value"].sel(stat="mean")), "mcse": float(one["value"].sel(stat="mcse")),
+            "reweighted": float(np.sum(weight * one["mean"].to_numpy())), "khat": khat,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _risks(risks: dict[str, Any]) -> pd.DataFrame:
     rows = {}
     for name, risk in risks.items():
@@ -96,6 +133,4 @@ def _risks(risks: dict[str, Any]) -> pd.DataFrame:
 
 def _number(value: Any) -> str:
     """Three digits; a dash for what is not known; text as it is."""
-    if isinstance(value, str):
-        return value
-    return f"{value:.3g}" if np.isfinite(value) else "–"
+    return value if isinstance(value, str) else digits.number(float(value))

@@ -33,7 +33,7 @@ HELD = "Every parameter is held at its median: intervals are simulation error, n
 """Said of results at fixed parameters."""
 FIXED_NOTE = (
     "A fixed parameter is put in place in draws of the posterior that stay as they are otherwise: parameters that "
-    "the evidence ties to it are not moved, as a new calibration under the assumption would move them."
+    "the evidence ties to it are not moved, as a new calibration would move them (vtrial calibrate --fix)."
 )
 """Said of parameters fixed in draws of a posterior. Draws of the prior need no such note: they are independent but for
 the constraint, and drawn again where they break it."""
@@ -125,7 +125,8 @@ class Facts:
         told = self.posterior
         if not told:
             return f"Parameters: {self.parameters}."
-        text = f"Parameters: {self.parameters} (sha256 {told['sha256'][:12]})"
+        held = ", ".join(f"{name} = {value:g}" for name, value in json.loads(told.get("held", "{}")).items())
+        text = f"Parameters: {self.parameters} (sha256 {told['sha256'][:12]}{held and ', given ' + held})"
         if "worst_rhat" not in told:
             return f"{text}, a file without diagnostics."
         count = told["divergences"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from matplotlib.figure import Figure
 
+from vtrial.calibration.criticise import KHAT_LIMIT
 from vtrial.report import style
 
 
@@ -112,27 +112,32 @@ def power_scaling(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def tornado(sensitivity: xr.Dataset) -> Figure:
-    """Draw the primary risk under named assumptions, against that of the scenario: one panel for arm and stratum."""
-    value = sensitivity["value"].transpose("case", "arm", "stratum", "stat")
-    cases = [str(case) for case in value["case"].values]
-    arms, strata = ([str(v) for v in value[dim].values] for dim in ("arm", "stratum"))
+def tornado(table: pd.DataFrame) -> Figure:
+    """Draw the primary risk under named assumptions, against that of the scenario: one panel for arm and stratum.
+
+    Bars: the assumption put in place; diamonds: the draws reweighted too, where the weights carry.
+    """
+    arms, strata, cases = (table[name].unique().tolist() for name in ("arm", "stratum", "case"))
     figure = style.new_figure((0.6 + 0.2 * len(cases)) * len(strata))
     panels = figure.subplots(len(strata), len(arms), sharey=True, squeeze=False)
     for row, stratum in zip(panels, strata, strict=True):
         for axes, arm in zip(row, arms, strict=True):
-            of = value.sel(arm=arm, stratum=stratum)
-            mean, mcse = of.sel(stat="mean").to_numpy(), of.sel(stat="mcse").to_numpy()
+            of = table[(table["arm"] == arm) & (table["stratum"] == stratum)]
+            mean, mcse, reweighted = (of[name].to_numpy() for name in ("mean", "mcse", "reweighted"))
             base = mean[0]
             colour = [style.VERMILLION if m > base else style.BLUE for m in mean[1:]]
             places = np.arange(len(cases) - 1)
             axes.barh(places, mean[1:] / base - 1, left=1.0, color=colour, height=0.6)
             axes.errorbar(mean[1:] / base, places, xerr=mcse[1:] / base, fmt="none", ecolor=style.BLACK, lw=0.7)
+            carried = of["khat"].to_numpy()[1:] <= KHAT_LIMIT
+            axes.plot(reweighted[1:][carried] / base, places[carried], "D", color=style.BLACK, mfc="white", ms=3.5)
             axes.axvline(1.0, color=style.BLACK, lw=0.8)
             axes.set_xscale("log")
             axes.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
             axes.minorticks_off()
             style.name_rows(axes, cases[1:])
             axes.set_title(f"{arm}, {stratum}: {base:.2%}", loc="left", size=7)
-    figure.supxlabel("risk of coma within 7 d over that of the scenario (lines: MCSE)", size=8)
+    figure.supxlabel(
+        "risk of coma within 7 d over that of the scenario (lines: MCSE; diamonds: draws reweighted)", size=8
+    )
     return figure

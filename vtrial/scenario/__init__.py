@@ -55,8 +55,8 @@ class ModelChoice(Spec):
     (`models/posteriors/`), or the model's priors. Left out: the posterior where there is one, or else the priors."""
     fix: dict[str, float | str] = Field(default_factory=dict)
     """Population parameters held at a value, e.g. `alpha: 0` or `baclofen.ke0: "0.3 1/h"`: named assumptions, put in
-    place in draws that stay as they are otherwise. A posterior ties parameters to each other, and those tied to a
-    fixed one are not moved, as a new calibration would move them."""
+    place in draws that stay as they are otherwise. A posterior ties parameters to each other: `vtrial calibrate --fix`
+    gives the draws of the others given the value, and the calibration report says which assumptions need it."""
     parameters: Literal["uncertain", "median"] = "uncertain"
     """Draw the population parameters, or hold each at its median (of what draws come from): draws then differ by their
     patients alone, and intervals are simulation error."""
