@@ -176,18 +176,15 @@ X = np.array([-6.0, -2.0, -0.3, 0.0, 0.4, 1.7, 5.0])
     [("log-normal", stats.norm, True), ("one spread", stats.norm, False), ("Student-t", stats.t(4), True)],
 )
 def test_reach(name, law, widened, extra):
-    found = interpreted(SENSITIVITIES[name](0.6)(pt.constant(X), extra))
+    found = interpreted(SENSITIVITIES[name].reach(0.6)(pt.constant(X), extra))
     assert found == pytest.approx(law.cdf(X / (np.hypot(0.6, extra) if widened else 0.6)), rel=1e-9)
 
 
 def test_reach_of_a_susceptible_share_is_that_of_counting():
-    with pm.Model() as model:
-        reached = SENSITIVITIES["susceptible share"](0.6)(pt.constant(X), 0.5)
-    given = {
-        model["susceptible_share"]: pt.constant(0.1, dtype="float64"),
-        model["susceptible_fold"]: pt.constant(4.0, dtype="float64"),
-    }
-    found = pytensor.function([], reached, givens=given, mode=INTERPRETED)()
+    candidate = SENSITIVITIES["susceptible share"]
+    share, fold = pt.constant(0.1, dtype="float64"), pt.constant(4.0, dtype="float64")
+    assert [*candidate.own] == ["susceptible_share", "susceptible_fold"]
+    found = interpreted(candidate.reach(0.6, share, fold)(pt.constant(X), 0.5))
     rng, n = np.random.default_rng(1), 400_000
     sensitivity = 0.6 * rng.standard_normal(n) + np.log(4.0) * (rng.random(n) < 0.1) + 0.5 * rng.standard_normal(n)
     counted = (sensitivity[:, None] > -X).mean(0)

@@ -74,7 +74,10 @@ def test_likelihood_with_a_parameter_held_is_that_of_the_joint_model(posterior):
     few, joint = posterior.isel(draw=slice(0, 250, 100)).astype(float), Joint(MODEL, EVIDENCE)
     found = log_ratios(joint, few, {"alpha": {"alpha": 5.0}, "age": {"b_age": 0.0}})
     built, prior = joint.pymc(), MODEL.param("b_age").prior
-    logp = built.compile_fn(built.logp(vars=built.observed_RVs), inputs=built.value_vars, mode="JAX", point_fn=False)
+    # the shares recorded move with what is held; the prior of what is left as drawn, their shifted log odds, too
+    shifted = [built["z recorded"], built["z recorded_own"]]
+    of_all = built.logp(vars=[*built.observed_RVs, *shifted], jacobian=False)
+    logp = built.compile_fn(of_all, inputs=built.value_vars, mode="JAX", point_fn=False)
 
     def by_pymc(**put):
         changed = few.assign({name: xr.full_like(few["alpha"], value) for name, value in put.items()})

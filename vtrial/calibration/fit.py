@@ -17,11 +17,11 @@ import xarray as xr
 from vtrial.calibration.evidence import load_evidence
 from vtrial.calibration.joint import Joint
 from vtrial.model import Fixed, Model, check_fixed
-from vtrial.model.posterior import belongings, posterior_path
+from vtrial.model.posterior import SIMULATES, belongings, posterior_path
 from vtrial.problem import InputError, Problem
 
 CHAINS, WARM_UP, DRAWS = 4, 600, 1000
-TARGET_ACCEPT = 0.9
+TARGET_ACCEPT = 0.95
 KEPT = 1000
 """Draws in the file, evenly spaced in each chain."""
 _PACKAGES = ("vtrial", "pymc", "pytensor", "nutpie", "jax", "arviz", "numpy")
@@ -76,7 +76,7 @@ def sample(
     compiled = nutpie.compile_pymc_model(joint.pymc(), backend="jax")  # a fifth of the time that numba takes
     running = nutpie.sample(
         compiled, draws=draws, tune=warm_up, chains=chains, seed=seed, target_accept=TARGET_ACCEPT,
-        progress_bar=False, progress_callback=tell, progress_rate=500, blocking=False,
+        adaptation="low_rank", progress_bar=False, progress_callback=tell, progress_rate=500, blocking=False,
     )  # fmt: skip
     try:
         traced = running.wait()
@@ -119,6 +119,7 @@ def calibrate(
     model: Model,
     *,
     fix: Mapping[str, float] | None = None,
+    sensitivity: str = SIMULATES,
     seed: int = 20260701,
     chains: int = CHAINS,
     warm_up: int = WARM_UP,
@@ -133,6 +134,8 @@ def calibrate(
     model : Model
     fix : dict
         Parameters held at a value, in the units of the model: the posterior of all others given it.
+    sensitivity : str
+        How it is distributed, one of `vtrial.calibration.sensitivity.SENSITIVITIES`; the default alone simulates.
     seed : int
     chains, warm_up, draws : int
         As for `sample`.
@@ -159,7 +162,7 @@ def calibrate(
         raise InputError(problems)
     made_from = belongings(model)  # now: the files may change while it samples
     params = [replace(p, prior=Fixed(fix[p.name])) if p.name in fix else p for p in model.params]
-    joint, start = Joint(replace(model, params=tuple(params)), evidence), time.perf_counter()
+    joint, start = Joint(replace(model, params=tuple(params)), evidence, sensitivity=sensitivity), time.perf_counter()
     tell("writing the joint model, compiling it (minutes) and sampling it")
     traced = sample(joint, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress)
     tell(f"sampled in {time.perf_counter() - start:.0f} s")
@@ -174,6 +177,7 @@ def calibrate(
     attributes: dict[str, Any] = made_from | {
         "model": model.name,
         "held": json.dumps(fix),
+        "sensitivity": sensitivity,
         "seed": seed,
         "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": TARGET_ACCEPT}),
         "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}),

@@ -6,6 +6,9 @@ as independent. The draws have density L(rest, phi) p(rest) p(phi). Wanted of re
 a phi of density p(phi), which counts for nothing, and the weight of a draw is L(rest, c) / L(rest, phi). Weights are
 Pareto-smoothed (`vtrial.calibration.criticise.smoothed`); where k-hat is above 0.7 only a new calibration tells
 (``vtrial calibrate --fix``).
+
+Shares recorded move with phi: what is left as drawn is their log odds plus a shift that knows phi
+(`vtrial.calibration.reporting`), whose prior density is then part of the ratio as L is.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from collections.abc import Mapping
 import numpy as np
 import pymc as pm
 import xarray as xr
+from scipy.stats import beta
 
 from vtrial.calibration.criticise import Array, pieces
 from vtrial.calibration.evidence import prior_of
 from vtrial.calibration.joint import Joint
+from vtrial.calibration.reporting import priors_recorded
 from vtrial.model import Normal
 
 type Fix = Mapping[str, float]
@@ -41,13 +46,19 @@ def log_ratios(joint: Joint, posterior: xr.Dataset, cases: Mapping[str, Fix]) ->
     dict of str to array, shape (sample,)
         Logarithms, in the order (draw, chain): `vtrial.calibration.criticise.smoothed` makes weights of them.
     """
-    said = _log_likelihood(joint, posterior)
-    return {name: _log_likelihood(joint, held) - said for name, held in _expected(joint, posterior, cases).items()}
+    said = _log_density(joint, posterior)
+    return {name: _log_density(joint, held) - said for name, held in _expected(joint, posterior, cases).items()}
 
 
-def _log_likelihood(joint: Joint, posterior: xr.Dataset) -> Array:
+def _log_density(joint: Joint, posterior: xr.Dataset) -> Array:
+    """Log likelihood, and log prior density of the log odds of the shares recorded."""
     found = pieces(joint.model, joint.evidence, posterior)
-    return np.sum([piece.log_likelihood for piece in found], axis=0)
+    density = np.sum([piece.log_likelihood for piece in found], axis=0)
+    for name, (a, b) in priors_recorded(joint.evidence.trials).items():
+        draws = posterior[name].stack(sample=("draw", "chain")).transpose("sample", ...)
+        shares = draws.to_numpy().astype(float).reshape(len(density), -1)
+        density = density + (beta(a, b).logpdf(shares) + np.log(shares) + np.log1p(-shares)).sum(axis=-1)
+    return density
 
 
 def _expected(joint: Joint, posterior: xr.Dataset, cases: Mapping[str, Fix]) -> dict[str, xr.Dataset]:
@@ -57,7 +68,8 @@ def _expected(joint: Joint, posterior: xr.Dataset, cases: Mapping[str, Fix]) -> 
     """
     held, chains = [posterior.assign(_put(joint, posterior, fix)) for fix in cases.values()], posterior.sizes["chain"]
     every = xr.concat(held, "chain").assign_coords(chain=np.arange(chains * len(held)))
-    names = [str(name) for name in posterior.data_vars if str(name).startswith("expected ")]
+    expected = [str(name) for name in posterior.data_vars if str(name).startswith("expected ")]
+    names = [*expected, *priors_recorded(joint.evidence.trials)]
     built = joint.pymc()
     free = [rv.name for rv in built.free_RVs]
     found = pm.compute_deterministics(

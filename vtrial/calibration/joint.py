@@ -32,11 +32,13 @@ import pytensor.tensor
 from vtrial.calibration.closed_form import Course, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
 from vtrial.calibration.evidence import Count, Doses, Evidence, Overdose, Relative, Trial, Volunteer, prior_of
+from vtrial.calibration.reporting import Nuisances, shares_recorded
 from vtrial.calibration.sensitivity import SENSITIVITIES, Reach
 from vtrial.calibration.statistics import NORMAL_CRCL, STATISTICS, Par, People, taken
-from vtrial.calibration.variable import shifted_beta, variable
+from vtrial.calibration.variable import variable
 from vtrial.compiled import plain
 from vtrial.model import Model
+from vtrial.model.posterior import SIMULATES
 from vtrial.model.record import individual
 from vtrial.pharmacodynamics import accumulate, greco, tolerance
 from vtrial.population.renal import derive
@@ -52,10 +54,6 @@ BETWEEN_TRIALS = 0.3
 """The same for the drive in trials, on whose patients and co-medication little is printed."""
 UNPRINTED_CRCL = 0.12
 """SD of the log mean creatinine clearance of a study that prints none."""
-REPORTING = 0.7
-"""Scale of the half-normal prior of omega_report."""
-RECORDED = (4.0, 4.0)
-"""Beta prior of the share of patients at level 1 whose somnolence is recorded (sedation.yaml)."""
 OTHERS = 0.7
 """Scale of the half-normal prior of the log factor on the drive by another depressant taken with an overdose."""
 
@@ -92,7 +90,7 @@ class Joint:
     model: Model
     evidence: Evidence
     nodes: int = NODES
-    sensitivity: str = "log-normal"
+    sensitivity: str = SIMULATES
 
     @cached_property
     def cohorts(self) -> dict[str, Cohort]:
@@ -121,7 +119,9 @@ class Joint:
         with pm.Model(coords=coords) as built:
             theta = {p.name: variable(p.name, prior_of(p, self.evidence)) for p in self.model.params}
             pm.Potential("constraint", pt.switch(self.model.constraint(theta), 0.0, -np.inf))
-            reach = SENSITIVITIES[self.sensitivity](theta["omega_S"])
+            candidate = SENSITIVITIES[self.sensitivity]
+            own = {name: variable(name, prior) for name, prior in candidate.own.items()}
+            reach = candidate.reach(theta["omega_S"], **own)
             tau = pm.HalfNormal("tau_trial", BETWEEN_TRIALS)
             self._kinetics(theta)
             peaks = self._peaks(theta)
@@ -220,10 +220,10 @@ class Joint:
 
     def _trials(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
         trials = self.evidence.trials
-        nuisance = _Nuisances.of(trials, tau)
+        nuisance = Nuisances.of(trials, tau)
         arms = [(i, arm) for i, trial in enumerate(trials) for arm in trial.arms]
         reached = self._reached(theta, peaks, reach, nuisance, arms)
-        recorded = _recorded(trials, arms, reached)
+        recorded = shares_recorded(trials, arms, reached)
 
         def probability(reached: Any, arms: Sequence[tuple[int, Count | Relative]]) -> Any:
             place = [i for i, _ in arms]
@@ -246,7 +246,7 @@ class Joint:
         theta: Theta,
         peaks: Peaks,
         reach: Reach,
-        nuisance: _Nuisances,
+        nuisance: Nuisances,
         asked: Sequence[tuple[int, Count | Relative]],
     ) -> Any:
         """Share of each arm, named with the place of its trial, that reaches the level."""
@@ -321,56 +321,6 @@ class Joint:
 
 _BEYOND = np.concatenate([[0.0], np.geomspace(0.01, 3.0, 36), [30.0]])
 """Log sensitivity beyond the least, edges of bins."""
-
-
-class _Nuisances(NamedTuple):
-    """What differs between trials, shape (trial,)."""
-
-    background: Any
-    taking: Any
-    """Share that takes what the trial names as beside; 0 where it names nothing."""
-    shift: Any
-    omega_report: Any
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial], tau: Any) -> _Nuisances:
-        shapes = np.array([t.background for t in trials])
-        background = pm.Beta("background", *shapes.T, dims="trial")
-        taking, some = pt.zeros(len(trials)), [k for k, t in enumerate(trials) if t.beside is not None]
-        if some:
-            shapes = np.array([t.beside.share for t in trials if t.beside is not None])
-            taking = pt.set_subtensor(taking[some], pm.Beta("taking_beside", *shapes.T, shape=len(some)))
-        shift = tau * pm.Normal("xi_trial", dims="trial")
-        # half-normal; its square alone counts, so that a sampler passes through 0 and is not led to -inf by its log
-        omega_report = pm.Deterministic("omega_report", REPORTING * abs(pm.Normal("z omega_report")))
-        return cls(background, taking, shift, omega_report)
-
-
-def _recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], reached: Any) -> Any:
-    """Share recorded, shape (trial,); `reached` is the share of each arm that reaches the level.
-
-    A trial of many patients tells the product of both and neither alone. The sampler sees how far the share recorded is
-    from what would give, with the share that reaches the level, as many events over placebo as were counted.
-    """
-
-    def by(i: int) -> Any:
-        counts = {arm.amt > 0: arm.events / arm.n for at, arm in arms if at == i}
-        k = max((k for k, (at, arm) in enumerate(arms) if at == i and arm.amt > 0), key=lambda k: arms[k][1].n)
-        b = counts.get(False, 0.0)
-        net = max((arms[k][1].events / arms[k][1].n - b) / (1.0 - b), 0.01)
-        beyond = reached[k] - net
-        return pt.log(0.5 * (beyond + (beyond**2 + (0.5 * net) ** 2) ** 0.5) / net)  # of beyond if positive
-
-    counted, none = {i for i, _ in arms}, pt.constant(0.0)
-    common = [i for i, trial in enumerate(trials) if trial.recorded == "common" and i in counted]
-    own = [i for i, trial in enumerate(trials) if trial.recorded != "common"]
-    one = shifted_beta("recorded", *RECORDED, by=by(common[0]) if common else none)
-    every = one * np.ones(len(trials))
-    if not own:
-        return every
-    a, b = np.array([trials[i].recorded for i in own], float).T
-    shift = pt.stack([by(i) if i in counted else none for i in own])
-    return pt.set_subtensor(every[own], shifted_beta("recorded_own", a, b, by=shift))
 
 
 _SIZE = {"WT": 75.0, "IBW": 66.0, "BMI": 25.0, "SEX": 0.0, "FED": 0.0}

@@ -1,21 +1,31 @@
 """How sensitivity may be distributed among patients: the candidates that the calibration compares.
 
-Each is a function of omega_S that adds its own parameters to the PyMC model at work, and gives ``reach(x, extra)``: the
-probability that the log sensitivity exceeds -x, with an independent normal spread `extra` beside it.
+Each is a function of omega_S and of parameters of its own that gives ``reach(x, extra)``: the probability that the log
+sensitivity exceeds -x, with an independent normal spread `extra` beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-import pymc as pm
 import pytensor.tensor
+
+from vtrial.model import Beta, LogNormal, Prior
+from vtrial.model.posterior import SIMULATES
 
 pt: Any = pytensor.tensor  # typed there as if everything might be a plain Variable, or None
 
 
 type Reach = Callable[..., Any]
+
+
+class Sensitivity(NamedTuple):
+    """A distribution of sensitivity."""
+
+    reach: Callable[..., Reach]
+    """Called with omega_S and its own parameters by name."""
+    own: Mapping[str, Prior] = {}
 
 
 def _normal(x: Any) -> Any:
@@ -43,21 +53,22 @@ def student(omega_S: Any) -> Reach:
     return lambda x, extra=0.0: _student(x / (omega_S**2 + extra**2) ** 0.5)
 
 
-def susceptible(omega_S: Any) -> Reach:
+def susceptible(omega_S: Any, susceptible_share: Any, susceptible_fold: Any) -> Reach:
     """Log-normal, and a share of patients (dementia, other depressants) in whom the drive counts some fold."""
-    share = pm.Beta("susceptible_share", 1.0, 19.0)
-    fold = pm.LogNormal("susceptible_fold", 1.3863, 0.5)  # median 4 (sedation.yaml)
 
     def reach(x: Any, extra: Any = 0.0) -> Any:
         spread = (omega_S**2 + extra**2) ** 0.5
-        return (1.0 - share) * _normal(x / spread) + share * _normal((x + pt.log(fold)) / spread)
+        beyond = (x + pt.log(susceptible_fold)) / spread
+        return (1.0 - susceptible_share) * _normal(x / spread) + susceptible_share * _normal(beyond)
 
     return reach
 
 
-SENSITIVITIES: dict[str, Callable[[Any], Reach]] = {
-    "log-normal": log_normal,
-    "one spread": one_spread,
-    "Student-t": student,
-    "susceptible share": susceptible,
+SENSITIVITIES: dict[str, Sensitivity] = {
+    SIMULATES: Sensitivity(log_normal),
+    "one spread": Sensitivity(one_spread),
+    "Student-t": Sensitivity(student),
+    "susceptible share": Sensitivity(
+        susceptible, {"susceptible_share": Beta(1.0, 19.0), "susceptible_fold": LogNormal(4.0, 0.5)}
+    ),
 }

@@ -30,6 +30,8 @@ from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vtrial.calibration.evidence import Evidence
     from vtrial.model import Model
     from vtrial.scenario import Scenario
@@ -207,6 +209,13 @@ def calibrate(
             "vtrial run --posterior FILE; without a report). May be repeated.",
         ),
     ] = None,
+    sensitivity: Annotated[
+        str,
+        typer.Option(
+            help="How sensitivity is distributed: log-normal, or, to compare (to -o FILE, for vtrial criticise "
+            "--candidate FILE), one spread, Student-t or susceptible share."
+        ),
+    ] = "log-normal",
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
@@ -217,15 +226,16 @@ def calibrate(
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
-    from vtrial.cli.posterior import posterior_table, read_fixed
+    from vtrial.cli.posterior import posterior_table, read_fixed, read_sensitivity
     from vtrial.model import load_model
     from vtrial.model.posterior import describe_posterior, doubts, posterior_path
 
     chosen = load_model(model)
     evidence = load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
-    held = read_fixed(chosen, fix or [])
-    if held and output is None:
-        raise InputError(["--fix: say where to write (-o FILE): runs would take it for the posterior of the model"])
+    held, candidate = read_fixed(chosen, fix or []), read_sensitivity(sensitivity)
+    if (held or candidate) and output is None:
+        given = "--fix" if held else "--sensitivity"
+        raise InputError([f"{given}: say where to write (-o FILE): runs would take it for the posterior of the model"])
     path = output or posterior_path(chosen)
     refuse_unwritable(path)
     refuse_foreign(report, CALIBRATION)
@@ -234,14 +244,14 @@ def calibrate(
 
     with sampling_bar() as progress:
         found = fit.calibrate(
-            chosen, fix=held, seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress,
-            tell=lambda text: err.print(plain(text), soft_wrap=True),
+            chosen, fix=held, sensitivity=sensitivity, seed=seed, chains=chains, warm_up=warm_up, draws=draws,
+            progress=progress, tell=lambda text: err.print(plain(text), soft_wrap=True),
         )  # fmt: skip
         fit.save_posterior(found, chosen, path)
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
-    if not held:
+    if not (held or candidate):
         _write_criticism(chosen, evidence, path, report)
     fail("doubtful", doubts(described))
 
@@ -250,6 +260,13 @@ def calibrate(
 @guarded
 def criticise(
     model: Annotated[str, typer.Argument(help="Name of a model with a posterior in the library.", show_default=False)],
+    candidate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare with this one of vtrial calibrate --sensitivity. May be repeated.",
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("reports/calibration"),
 ) -> None:
     """Hold a posterior against its evidence: fit, what was learnt, what the answer rests on; write a report."""
@@ -261,11 +278,16 @@ def criticise(
     path = shipped_posterior(chosen)
     if path is None:
         raise InputError([f"{model} has no posterior: run 'vtrial calibrate {model}' first"])
+    from vtrial.report.candidates import read_candidates
+
+    candidates = read_candidates(chosen, candidate or [])
     refuse_foreign(output, CALIBRATION)
-    _write_criticism(chosen, evidence, path, output)
+    _write_criticism(chosen, evidence, path, output, candidates)
 
 
-def _write_criticism(model: Model, evidence: Evidence, path: Path, folder: Path) -> None:
+def _write_criticism(
+    model: Model, evidence: Evidence, path: Path, folder: Path, candidates: Mapping[str, Path] | None = None
+) -> None:
     from vtrial import trial
     from vtrial.library import SCENARIOS
     from vtrial.model.posterior import open_posterior
@@ -276,7 +298,8 @@ def _write_criticism(model: Model, evidence: Evidence, path: Path, folder: Path)
     with progress_bar() as progress:
         result = trial.run(scenario, posterior=path, progress=progress)
     with whole(folder) as part:
-        write_calibration(model, evidence, open_posterior(path), scenario, result, part)
+        others = {name: open_posterior(file) for name, file in (candidates or {}).items()}
+        write_calibration(model, evidence, open_posterior(path), scenario, result, part, candidates=others)
     out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
 
 

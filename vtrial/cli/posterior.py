@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from vtrial.cli.console import err, plain
-from vtrial.model.posterior import ESS_LIMIT, RHAT_LIMIT, Marginal, marginals, shipped_posterior
+from vtrial.model.posterior import ESS_LIMIT, RHAT_LIMIT, SIMULATES, Marginal, marginals, shipped_posterior
 from vtrial.model.prior import Fixed
 from vtrial.problem import InputError, nearest
 
@@ -80,6 +80,15 @@ def read_fixed(model: Model, given: Sequence[str]) -> dict[str, float]:
     if problems:
         raise InputError(problems)
     return found
+
+
+def read_sensitivity(given: str) -> bool:
+    """Whether a calibration tries another sensitivity than simulates; an `InputError` if it is none."""
+    from vtrial.calibration.sensitivity import SENSITIVITIES
+
+    if given not in SENSITIVITIES:
+        raise InputError([f"--sensitivity {given}: unknown; {nearest(given, [*SENSITIVITIES])}"])
+    return given != SIMULATES
 
 
 def _marked(text: str, good: bool) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PRIOR: Final = "prior"
 """The word for no posterior: draws from the priors of the model."""
+SIMULATES: Final = "log-normal"
+"""The distribution of sensitivity that simulates; a calibration may try others."""
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400
 """R-hat from which, and effective sample size up to which, a posterior is in doubt (Vehtari et al. 2021, Bayesian
 Anal 16:667-718)."""
@@ -108,10 +110,15 @@ def read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any
     Raises
     ------
     InputError
-        If the file cannot be read, holds too few draws, lacks a parameter, or has values that are not finite or
-        break the model's constraint.
+        If the file cannot be read, is of another sensitivity than simulates, holds too few draws, lacks a parameter,
+        or has values that are not finite or break the model's constraint.
     """
-    data = _draws(open_posterior(path))
+    tree = open_posterior(path)
+    sensitivity = tree.attrs.get("sensitivity", SIMULATES)
+    if sensitivity != SIMULATES:
+        text = f"calibrated for a sensitivity that is '{sensitivity}', and {SIMULATES} is what simulates"
+        raise InputError([Problem(f"{text}: it is for vtrial criticise --candidate", file=path)])
+    data = _draws(tree)
     if "chain" in data.dims:
         data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
     size = max((values.size for values in data.data_vars.values() if values.ndim == 1), default=0)
@@ -150,11 +157,11 @@ def describe_posterior(path: Path) -> dict[str, Any]:
     -------
     dict
         ``file`` and ``sha256``; as far as the file tells them ``model``, ``held`` (JSON: parameters held at a value),
-        ``model_sha256``, ``evidence_sha256``, ``seed``, ``sampler`` and ``versions`` (JSON), ``worst_rhat``,
-        ``least_ess`` (bulk or tail) and ``divergences``.
+        ``sensitivity``, ``model_sha256``, ``evidence_sha256``, ``seed``, ``sampler`` and ``versions`` (JSON),
+        ``worst_rhat``, ``least_ess`` (bulk or tail) and ``divergences``.
     """
     tree = open_posterior(path)
-    told = ("model", "held", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
+    told = ("model", "held", "sensitivity", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
     found: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     for name in told:
         if name in tree.attrs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import xarray as xr
 from vtrial.calibration import criticise
 from vtrial.calibration.evidence import Evidence
 from vtrial.model import Model
+from vtrial.model.posterior import SIMULATES
 from vtrial.report import digits
+from vtrial.report.candidates import predictions, risks_of_candidates
 from vtrial.report.facts import NOTICE
 from vtrial.scenario import Scenario
 
@@ -39,6 +42,8 @@ def write_calibration(
     scenario: Scenario,
     result: xr.DataTree,
     folder: Path | str,
+    *,
+    candidates: Mapping[str, xr.DataTree] | None = None,
 ) -> None:
     """Write the report of a calibration into a folder that exists.
 
@@ -55,6 +60,8 @@ def write_calibration(
         A run of it on all draws of the posterior.
     folder : path
         Gets `report.html`, tables as CSV, and `figures/NAME.svg` and `.png`.
+    candidates : dict of str to xarray.DataTree
+        Posteriors of other distributions of sensitivity.
     """
     from vtrial.report import plot_calibration as plot
     from vtrial.report import style
@@ -72,6 +79,10 @@ def write_calibration(
         "assumptions": _assumptions(model, evidence, posterior, scenario, result),
         "diagnostics": calibrated["diagnostics"].to_dataset().to_dataframe(),
     }
+    if candidates:
+        every = {SIMULATES: calibrated} | dict(candidates)
+        implied = risks_of_candidates(scenario, result["theta"].to_dataset(), every)
+        tables |= {"candidates": predictions(model, evidence, every), "candidate_risks": _risks(implied)}
     with style.styled():
         drawn = {
             "fit_of_events": plot.fit_of_events(tables["fit"]),

@@ -1,0 +1,128 @@
+"""Other distributions of sensitivity beside the one that simulates: what each predicts, and what it implies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtri
+
+from vtrial.calibration import criticise
+from vtrial.calibration.evidence import Evidence
+from vtrial.model import Model
+from vtrial.model.posterior import SIMULATES, belongings, describe_posterior
+from vtrial.patients import draw_patients
+from vtrial.problem import InputError, Problem
+from vtrial.scenario import Scenario
+from vtrial.treatment import expose_reference, simulate
+
+
+def read_candidates(model: Model, paths: list[Path]) -> dict[str, Path]:
+    """Files of ``vtrial calibrate --sensitivity`` by what they were calibrated for.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, is of no other sensitivity than simulates, was made from another model file or other
+        evidence, holds a parameter at a value, or is of the same sensitivity as another.
+    """
+    found, problems = dict[str, Path](), []
+    for path in paths:
+        told = describe_posterior(path)
+        name = told.get("sensitivity", SIMULATES)
+        if name == SIMULATES:
+            problems.append(Problem(f"of the sensitivity that simulates ({SIMULATES}), not of a candidate", file=path))
+        elif any(told.get(key) != digest for key, digest in belongings(model).items()):
+            problems.append(
+                Problem(f"made from another model file or other evidence than that of {model.name}", file=path)
+            )
+        elif told.get("held", "{}") != "{}":
+            problems.append(Problem(f"holds parameters at values ({told['held']})", file=path))
+        elif name in found:
+            problems.append(Problem(f"of the same sensitivity ({name}) as {found[name]}", file=path))
+        found.setdefault(name, path)
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def predictions(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.DataTree]) -> pd.DataFrame:
+    """Expected log predictive density of studies left out, against that of the first.
+
+    Parameters
+    ----------
+    model, evidence
+        What all were calibrated on.
+    posteriors : dict of str to xarray.DataTree
+        Posterior files by sensitivity.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: sensitivities. ``elpd`` of all studies, ``difference`` to the first and its ``se``, root of the number of
+        studies times the SD of their differences (Vehtari, Gelman, Gabry 2017); ``khat``: studies whose weights do not
+        carry; ``rhat``: the worst; ``divergences``.
+    """
+    rows, first = {}, None
+    for name, tree in posteriors.items():
+        studies = criticise.by_study(criticise.pieces(model, evidence, tree["posterior"].to_dataset()))
+        first = studies if first is None else first
+        difference = studies["elpd"] - first["elpd"]
+        diagnostics = tree["diagnostics"].to_dataset()
+        rows[name] = {
+            "elpd": studies["elpd"].sum(), "difference": difference.sum(), "se": len(studies) ** 0.5 * difference.std(),
+            "khat": (studies["khat"] > criticise.KHAT_LIMIT).sum(), "rhat": float(diagnostics["rhat"].max()),
+            "divergences": diagnostics.attrs["divergences"],
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def risks_of_candidates(
+    scenario: Scenario, theta: xr.Dataset, posteriors: Mapping[str, xr.DataTree]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The primary risk by draw, of the arms and strata of the scenario's sensitivities, under each sensitivity.
+
+    A run gives Phi(x / omega_S) of each patient; x, the log of the highest drive over the threshold, is then what the
+    candidate's own distribution is asked of.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    theta : xarray.Dataset
+        Parameters of a run, in whose place those of each candidate are put.
+    posteriors : dict of str to xarray.DataTree
+        Posterior files by sensitivity.
+
+    Returns
+    -------
+    dict of str to array, shape (draw,)
+        By ``sensitivity: arm, stratum``.
+    """
+    import pytensor.tensor as pt
+
+    from vtrial.calibration.sensitivity import SENSITIVITIES
+
+    asked, primary = scenario.spec.sensitivities, scenario.spec.estimands.primary
+    assert asked is not None
+    scenario = scenario.asking_for(lambda outcome: outcome.name == primary)
+    found = {}
+    for name, tree in posteriors.items():
+        draws = tree["posterior"].to_dataset().stack(sample=("draw", "chain"))
+        n = min(draws.sizes["sample"], theta.sizes["draw"])
+        own = {key: draws[key].to_numpy().astype(float)[:n] for key in theta.data_vars if key in draws}
+        these = theta.isel(draw=slice(0, n)).assign({key: ("draw", values) for key, values in own.items()})
+        cohort, reference = draw_patients(scenario, these, strata=asked.strata), expose_reference(scenario, these)
+        omega_S = own["omega_S"][:, None]
+        candidate = SENSITIVITIES[name]
+        its = {key: draws[key].to_numpy().astype(float)[:n, None] for key in candidate.own}
+        reach = candidate.reach(omega_S, **its)
+        for arm in asked.arms:
+            outcome = simulate(scenario, cohort, arm, reference)[primary]
+            for stratum in asked.strata:
+                p = np.clip(outcome.sel(stratum=stratum).transpose("draw", "patient").to_numpy(), 1e-300, 1 - 1e-15)
+                found[f"{name}: {arm}, {stratum}"] = reach(pt.as_tensor(omega_S * ndtri(p))).eval().mean(axis=1)
+    return found
