@@ -10,7 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
-from scipy import stats
+from scipy import special, stats
 from scipy.linalg import expm
 
 from vtrial.calibration import joint
@@ -20,7 +20,7 @@ from vtrial.calibration.evidence import load_evidence
 from vtrial.calibration.joint import Joint
 from vtrial.calibration.sensitivity import SENSITIVITIES
 from vtrial.calibration.statistics import STATISTICS, People
-from vtrial.calibration.variable import variable
+from vtrial.calibration.variable import shifted_beta, variable
 from vtrial.kinetics import Grid, Sedation, System, expose, superposition
 from vtrial.model import Drug, LogNormal, load_model
 from vtrial.model.draw import draw_parameters, prior_medians
@@ -64,6 +64,27 @@ def test_courses_from_the_first_day_on_are_superposed_doses(drug, effect, tlag):
         found = np.ravel(course.concentration(drug, par(tlag=tlag), effect=effect))
         truth = superposition(drug, par(tlag=tlag), times, np.ones(len(times)), np.ravel(course.time))[effect]
         assert found == pytest.approx(truth, rel=1e-10)
+
+
+TIES = {"ke0 = k": {"ke0": 8.0 / 30.0}, "ka = k": {"ka": 8.0 / 30.0}, "ka = ke0": {"ke0": 1.9}}
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-9, -1e-9, 3e-6, 2e-5])
+@pytest.mark.parametrize("tie", TIES.values(), ids=TIES)
+def test_rates_that_are_equal_or_nearly_so_are_no_singularity(tie, off):
+    tied = par(**{name: value * (1.0 + off) for name, value in tie.items()}, tlag=0.0)
+    ka, ke0, k = tied["x.ka"], tied["x.ke0"], 8.0 / 30.0
+    matrix = np.array([[-ka, 0.0, 0.0], [ka * 0.75 / 30.0, -k, 0.0], [0.0, ke0, -ke0]])  # mg, mg/L, mg/L
+    truth = [expm(matrix * time)[2, 0] for time in np.ravel(once().time)]
+    assert np.ravel(once().concentration(ONE, tied)) == pytest.approx(truth, rel=1e-4)
+
+    x = pt.dscalar()  # the gradient is that of the curve around it
+
+    def total(ke0):
+        return once().concentration(ONE, tied | {"x.ke0": ke0}).sum()
+
+    gradient = pytensor.function([x], pt.grad(total(x), x), mode=INTERPRETED)(ke0)
+    assert gradient == pytest.approx((total(1.001 * ke0) - total(0.999 * ke0)) / (0.002 * ke0), rel=1e-3)
 
 
 @DRUGS
@@ -204,6 +225,22 @@ def test_priors_of_pymc_are_those_of_the_model(prior):
     levels = (np.arange(2000) + 0.5) / 2000
     found = stats.kstest(np.interp(drawn, prior.quantile(levels), levels), "uniform")
     assert found.pvalue > 0.001
+
+
+def test_a_shifted_beta_is_beta_whatever_shifts_it():
+    a, b = np.array([4.0, 1.0, 0.5]), np.array([4.0, 1.0, 3.0])
+    with pm.Model() as model:
+        by = pm.Normal("by", 1.0, 2.0)
+        share = shifted_beta("share", a, b, by=by * np.array([1.0, -1.0, 0.3]))
+    drawn = np.stack(pm.draw([share[0], share[1], share[2]], 2000, random_seed=1, mode=INTERPRETED))
+    for found, *shapes in zip(drawn, a, b, strict=True):
+        assert stats.kstest(found, stats.beta(*shapes).cdf).pvalue > 0.001
+
+    z, at = np.array([0.3, -2.0, 1.5]), 0.7
+    density = model.logp(vars=[model["z share"]], jacobian=False)
+    found = density.eval({model.rvs_to_values[model["by"]]: at, model.rvs_to_values[model["z share"]]: z})
+    odds = special.expit(z - at * np.array([1.0, -1.0, 0.3]))
+    assert found == pytest.approx((stats.beta(a, b).logpdf(odds) + np.log(odds * (1 - odds))).sum(), rel=1e-9)
 
 
 # --------------------------------------------------------------------------------------- expected events

@@ -1,25 +1,35 @@
 """Criticism of a calibration, on the posterior that ships and on numbers worked by hand."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
 
+from vtrial import load_model, load_scenario, run
 from vtrial.calibration import criticise
 from vtrial.calibration.criticise import Piece
 from vtrial.calibration.evidence import load_evidence, prior_of
 from vtrial.calibration.held import log_ratios
 from vtrial.calibration.joint import Joint
-from vtrial.model import load_model
+from vtrial.library import SCENARIOS
 from vtrial.model.posterior import open_posterior, posterior_path
+from vtrial.report.candidates import predictions, risks_of_candidates
 
 MODEL = load_model("baclofen_pregabalin")
 EVIDENCE = load_evidence(MODEL)
 
 
 @pytest.fixture(scope="module")
-def posterior():
-    return open_posterior(posterior_path(MODEL))["posterior"].to_dataset()
+def calibrated():
+    return open_posterior(posterior_path(MODEL))
+
+
+@pytest.fixture(scope="module")
+def posterior(calibrated):
+    return calibrated["posterior"].to_dataset()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +69,40 @@ def test_leaving_out_a_target_reweights_as_exact_weights_do():
     assert table.loc["C1", "risk"] == pytest.approx(-0.5 / 4 / 0.75, abs=0.03)
     assert table.loc["C1", "khat"] < criticise.KHAT_LIMIT
     assert table.loc["all", "risk"] == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_candidate_that_is_what_simulates_gives_the_risks_of_the_run(calibrated):
+    scenario = load_scenario(SCENARIOS / "calibration.yaml", size="small")
+    asked = scenario.spec.sensitivities
+    scenario = replace(scenario, spec=scenario.spec.model_copy(update={"sensitivities": None}))
+    result = run(scenario, posterior=posterior_path(MODEL))
+    scenario = replace(scenario, spec=scenario.spec.model_copy(update={"sensitivities": asked}))
+    every = dict.fromkeys(("log-normal", "one spread", "Student-t"), calibrated)
+    found = risks_of_candidates(scenario, result["theta"].to_dataset(), every)
+    risks = result["risk"].to_dataset()["mean"].sel(outcome="level3_7d")
+    assert len(found) == 3 * len(asked.arms) * len(asked.strata)
+    for arm, stratum in product(asked.arms, asked.strata):
+        normal, one, student = (found[f"{name}: {arm}, {stratum}"] for name in every)
+        assert normal == pytest.approx(risks.sel(arm=arm, stratum=stratum).to_numpy(), rel=1e-6)
+        assert one == pytest.approx(normal, rel=1e-12)  # where nobody reports, there is one spread
+        assert (student > normal)[normal < 0.01].all()  # t has no thin tails
+
+
+def test_differences_of_predictions_are_over_studies(calibrated):
+    worse = calibrated.copy()
+    group = worse["posterior"].to_dataset()
+    worse["posterior"] = group.assign({"expected overdoses": 0.5 * group["expected overdoses"]})
+    table = predictions(MODEL, EVIDENCE, {"first": calibrated, "second": worse})
+    studies = [
+        criticise.by_study(criticise.pieces(MODEL, EVIDENCE, tree["posterior"].to_dataset()))["elpd"]
+        for tree in (calibrated, worse)
+    ]
+    changed = studies[1] - studies[0]
+    overdoses = {series.study for series in EVIDENCE.overdoses}
+    assert {*changed.index[changed != 0.0]} == overdoses
+    assert table.loc["second", "difference"] == pytest.approx(changed.sum())
+    assert table.loc["second", "se"] == pytest.approx(len(changed) ** 0.5 * np.std(changed, ddof=1))
+    assert table.loc["second", "difference"] < 0 == table.loc["first", "difference"]
 
 
 def test_power_scaling_sees_what_a_prior_does(posterior, found):

@@ -29,6 +29,7 @@ from vtrial.model.posterior import (
 )
 from vtrial.problem import InputError
 from vtrial.report import print_risks
+from vtrial.report.candidates import read_candidates
 from vtrial.report.facts import FIXED_NOTE
 from vtrial.report.page import render_html, render_markdown
 
@@ -434,14 +435,45 @@ def test_a_parameter_that_is_held_is_not_sampled_and_its_posterior_is_not_that_o
         (["--fix", "r_2=3", "-o", "x.nc"], "allows 0 to 1"),
         (["--fix", "omega_GFR=0", "-o", "x.nc"], "the model fixes it"),
         (["--fix", "alpha=0"], "say where to write"),
+        (["--sensitivity", "student-t", "-o", "x.nc"], "did you mean 'Student-t'"),
+        (["--sensitivity", "Student-t"], "say where to write"),
     ],
 )
-def test_what_cannot_be_held_is_refused(sampler, tmp_path, monkeypatch, given, said):
+def test_what_cannot_be_held_or_tried_is_refused(sampler, tmp_path, monkeypatch, given, said):
     monkeypatch.chdir(tmp_path)
     code, output = call("calibrate", "baclofen_pregabalin", *given)
     assert code == 2
     assert said in output
     assert not [*tmp_path.glob("*.nc")]
+
+
+def test_another_sensitivity_is_calibrated_to_be_compared_and_does_not_simulate(sampler, tmp_path):
+    path = tmp_path / "t.nc"
+    assert call("calibrate", "baclofen_pregabalin", "--sensitivity", "Student-t", "-o", path)[0] == 0
+    assert sampler.joint.sensitivity == "Student-t"
+    assert describe_posterior(path)["sensitivity"] == "Student-t"
+    with pytest.raises(InputError, match="sensitivity that is 'Student-t', and log-normal is what simulates"):
+        read_posterior(MODEL, None, path)
+    assert read_candidates(MODEL, [path]) == {"Student-t": path}
+
+
+def test_candidates_that_say_nothing_are_refused_all_at_once(sampler, tmp_path):
+    made = {"own": (), "held": ("--fix", "alpha=0", "--sensitivity", "Student-t"), "t": ("--sensitivity", "Student-t")}
+    for name, options in made.items():
+        assert call("calibrate", "baclofen_pregabalin", *options, "-o", tmp_path / f"{name}.nc")[0] == 0
+    written(tmp_path / "old.nc", sensitivity="Student-t", model_sha256="older")
+    again = shutil.copy(tmp_path / "t.nc", tmp_path / "again.nc")
+    with pytest.raises(InputError) as refused:
+        read_candidates(MODEL, [*(tmp_path / f"{name}.nc" for name in ("own", "held", "t", "old")), Path(again)])
+    said = [str(problem) for problem in refused.value.problems]
+    told = (
+        "own.nc: of the sensitivity that simulates",
+        "held.nc: holds parameters",
+        "old.nc: made from another model file",
+        "again.nc: of the same sensitivity (Student-t) as",
+    )
+    assert len(said) == len(told)
+    assert all(text in problem for text, problem in zip(told, said, strict=True))
 
 
 def test_evidence_that_changes_while_a_model_is_calibrated_is_not_that_of_its_posterior(sampler, library, monkeypatch):
