@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 import pymc as pm
 import xarray as xr
-from scipy.stats import beta
+from scipy import stats
 
 from vtrial.calibration.criticise import Array, pieces
 from vtrial.calibration.evidence import prior_of
@@ -57,7 +57,7 @@ def _log_density(joint: Joint, posterior: xr.Dataset) -> Array:
     for name, (a, b) in priors_recorded(joint.evidence.trials).items():
         draws = posterior[name].stack(sample=("draw", "chain")).transpose("sample", ...)
         shares = draws.to_numpy().astype(float).reshape(len(density), -1)
-        density = density + (beta(a, b).logpdf(shares) + np.log(shares) + np.log1p(-shares)).sum(axis=-1)
+        density = density + (stats.beta.logpdf(shares, a, b) + np.log(shares) + np.log1p(-shares)).sum(axis=-1)
     return density
 
 

@@ -256,10 +256,10 @@ class Joint:
         log_amt = np.log(np.where(amt > 0, amt, 1.0))[:, None]
         alone = [_situation(trial, arm) for trial, arm in zip(trials, arms, strict=True)]
         shift = nuisance.shift[place] - _log_threshold(theta, [trial.level for trial in trials])
-        screened = [k for k, arm in enumerate(arms) if getattr(arm, "screened", None)]
+        screened = {k: arm.screened for k, arm in enumerate(arms) if isinstance(arm, Count) and arm.screened}
         if screened:
-            scale = np.array([arms[k].screened for k in screened])
-            shift = pt.inc_subtensor(shift[screened], -scale * pm.HalfNormal("screened", shape=len(screened)))
+            off = np.array([*screened.values()]) * pm.HalfNormal("screened", shape=len(screened))
+            shift = pt.inc_subtensor(shift[[*screened]], -off)
         shift = shift[:, None]
 
         def share(log_peak: Any, which: Any = slice(None)) -> Any:

@@ -127,7 +127,7 @@ def _assumptions(
         weight, khat = weights.get(where[-1], (np.nan, np.nan))
         rows.append({
             "arm": where[0], "stratum": where[1], "case": where[2], "change": str(one["change"].item()),
-            "mean": float(one["value"].sel(stat="mean")), "mcse": float(one["value"].sel(stat="mcse")),
+            **{stat: float(one["value"].sel(stat=stat)) for stat in ("mean", "mcse", "lo", "hi")},
             "reweighted": float(np.sum(weight * one["mean"].to_numpy())), "khat": khat,
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -123,13 +123,13 @@ def tornado(table: pd.DataFrame) -> Figure:
     for row, stratum in zip(panels, strata, strict=True):
         for axes, arm in zip(row, arms, strict=True):
             of = table[(table["arm"] == arm) & (table["stratum"] == stratum)]
-            mean, mcse, reweighted = (of[name].to_numpy() for name in ("mean", "mcse", "reweighted"))
+            mean, mcse, reweighted = (np.asarray(of[name]) for name in ("mean", "mcse", "reweighted"))
             base = mean[0]
             colour = [style.VERMILLION if m > base else style.BLUE for m in mean[1:]]
             places = np.arange(len(cases) - 1)
             axes.barh(places, mean[1:] / base - 1, left=1.0, color=colour, height=0.6)
             axes.errorbar(mean[1:] / base, places, xerr=mcse[1:] / base, fmt="none", ecolor=style.BLACK, lw=0.7)
-            carried = of["khat"].to_numpy()[1:] <= KHAT_LIMIT
+            carried = np.asarray(of["khat"])[1:] <= KHAT_LIMIT
             axes.plot(reweighted[1:][carried] / base, places[carried], "D", color=style.BLACK, mfc="white", ms=3.5)
             axes.axvline(1.0, color=style.BLACK, lw=0.8)
             axes.set_xscale("log")
