@@ -384,6 +384,7 @@ def sampler(library, monkeypatch):
             own = chains_of(chains, draws, worse=worse)
             own["tau_kinetics"] = 0.1 * own["alpha"]
             own["z b_age"] = own["b_age"]
+            own = own.drop_vars(p.name for p in joint.model.params if isinstance(p.prior, Fixed) and p.name in own)
             return xr.DataTree.from_dict(
                 {"posterior": own, "sample_stats": xr.Dataset({"diverging": (("chain", "draw"), stats)})}
             )

@@ -64,10 +64,10 @@ def _log_density(joint: Joint, posterior: xr.Dataset) -> Array:
 def _expected(joint: Joint, posterior: xr.Dataset, cases: Mapping[str, Fix]) -> dict[str, xr.Dataset]:
     """What is expected of the evidence with parameters held, beside the draws of all else.
 
-    All cases are worked out as if they were chains: the model is compiled once.
+    All cases are worked out as if they were draws of one: the model is compiled once.
     """
-    held, chains = [posterior.assign(_put(joint, posterior, fix)) for fix in cases.values()], posterior.sizes["chain"]
-    every = xr.concat(held, "chain").assign_coords(chain=np.arange(chains * len(held)))
+    held, draws = [posterior.assign(_put(joint, posterior, fix)) for fix in cases.values()], posterior.sizes["draw"]
+    every = xr.concat(held, "draw").assign_coords(draw=np.arange(draws * len(held)))
     expected = [str(name) for name in posterior.data_vars if str(name).startswith("expected ")]
     names = [*expected, *priors_recorded(joint.evidence.trials)]
     built = joint.pymc()
@@ -76,7 +76,7 @@ def _expected(joint: Joint, posterior: xr.Dataset, cases: Mapping[str, Fix]) -> 
         every[free].astype(float), var_names=names, model=built, progressbar=False, compile_kwargs={"mode": "JAX"}
     )
     return {
-        name: one.assign(found.isel(chain=slice(k * chains, (k + 1) * chains)).assign_coords(chain=one["chain"]))
+        name: one.assign(found.isel(draw=slice(k * draws, (k + 1) * draws)).assign_coords(draw=one["draw"]))
         for k, (name, one) in enumerate(zip(cases, held, strict=True))
     }
 

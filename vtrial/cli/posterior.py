@@ -49,8 +49,11 @@ def posterior_table(model: Model, path: Path) -> Table:
     units = {param.name: param.unit for param in model.params}
     table = Table(title=f"Posterior of {plain(model.name)}")
     table.add_column("parameter", no_wrap=True)
-    for column in ("median", f"{INTERVAL:.0%} interval", "unit", "R-hat", "ESS"):
-        table.add_column(column, justify="left" if column == "unit" else "right", no_wrap=True)
+    for column in ("median", f"{INTERVAL:.0%} interval"):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("unit", overflow="fold")
+    for column in ("R-hat", "ESS"):  # of a narrow terminal these are kept
+        table.add_column(column, justify="right", min_width=5)
     for name, found in marginals(path, interval=INTERVAL).items():
         rhat = _marked(f"{found.rhat:.3f}", found.rhat < RHAT_LIMIT)
         ess = _marked(f"{found.ess:,.0f}", found.ess > ESS_LIMIT)

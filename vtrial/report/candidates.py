@@ -44,7 +44,8 @@ def read_candidates(model: Model, paths: list[Path]) -> dict[str, Path]:
             problems.append(Problem(f"holds parameters at values ({told['held']})", file=path))
         elif name in found:
             problems.append(Problem(f"of the same sensitivity ({name}) as {found[name]}", file=path))
-        found.setdefault(name, path)
+        else:
+            found[name] = path
     if problems:
         raise InputError(problems)
     return found
