@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytensor.tensor
+from numpy.typing import NDArray
 
 from vtrial.model import Beta, LogNormal, Prior
 from vtrial.model.posterior import SIMULATES
@@ -72,3 +74,27 @@ SENSITIVITIES: dict[str, Sensitivity] = {
         susceptible, {"susceptible_share": Beta(1.0, 19.0), "susceptible_fold": LogNormal(4.0, 0.5)}
     ),
 }
+
+
+def share_beyond(name: str, x: NDArray[np.float64], **own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability that the log sensitivity exceeds -x, under one of SENSITIVITIES.
+
+    Parameters
+    ----------
+    name : str
+        Of SENSITIVITIES.
+    x : array, shape (draw, patient)
+    **own : array, shape (draw,)
+        omega_S and the sensitivity's own parameters.
+
+    Returns
+    -------
+    array, shape (draw, patient)
+
+    Examples
+    --------
+    >>> share_beyond("Student-t", np.zeros((1, 1)), omega_S=np.ones(1))
+    array([[0.5]])
+    """
+    reach = SENSITIVITIES[name].reach(**{key: values[:, None] for key, values in own.items()})
+    return reach(pt.as_tensor(x)).eval()

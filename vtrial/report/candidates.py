@@ -103,9 +103,7 @@ def risks_of_candidates(
     dict of str to array, shape (draw,)
         By ``sensitivity: arm, stratum``.
     """
-    import pytensor.tensor as pt
-
-    from vtrial.calibration.sensitivity import SENSITIVITIES
+    from vtrial.calibration.sensitivity import SENSITIVITIES, share_beyond
 
     asked, primary = scenario.spec.sensitivities, scenario.spec.estimands.primary
     assert asked is not None
@@ -117,13 +115,11 @@ def risks_of_candidates(
         own = {key: draws[key].to_numpy().astype(float)[:n] for key in theta.data_vars if key in draws}
         these = theta.isel(draw=slice(0, n)).assign({key: ("draw", values) for key, values in own.items()})
         cohort, reference = draw_patients(scenario, these, strata=asked.strata), expose_reference(scenario, these)
-        omega_S = own["omega_S"][:, None]
-        candidate = SENSITIVITIES[name]
-        its = {key: draws[key].to_numpy().astype(float)[:n, None] for key in candidate.own}
-        reach = candidate.reach(omega_S, **its)
+        its = {key: draws[key].to_numpy().astype(float)[:n] for key in ["omega_S", *SENSITIVITIES[name].own]}
         for arm in asked.arms:
             outcome = simulate(scenario, cohort, arm, reference)[primary]
             for stratum in asked.strata:
                 p = np.clip(outcome.sel(stratum=stratum).transpose("draw", "patient").to_numpy(), 1e-300, 1 - 1e-15)
-                found[f"{name}: {arm}, {stratum}"] = reach(pt.as_tensor(omega_S * ndtri(p))).eval().mean(axis=1)
+                x = its["omega_S"][:, None] * ndtri(p)
+                found[f"{name}: {arm}, {stratum}"] = share_beyond(name, x, **its).mean(axis=1)
     return found
