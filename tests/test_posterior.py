@@ -330,6 +330,25 @@ def test_check_says_where_parameters_will_come_from(shipped, write):
     assert "parameters from the priors" in call("check", write())[1]
 
 
+def test_check_refuses_the_posterior_that_a_run_would_refuse(library, write):
+    written(posterior_path(MODEL), evidence_sha256="older")
+    code, output = call("check", write(CALIBRATED))
+    assert (code, "made from other evidence" in output) == (2, True)
+    assert call("check", write())[0] == 0
+    written(posterior_path(MODEL))
+    code, output = call("check", write(CALIBRATED, ("  draws: 20", "  draws: 1201")))
+    assert (code, "1,201 are asked for" in output) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_falling_back_on_the_priors_of_a_model_with_evidence_is_said(command, library, write, tmp_path):
+    options = ("-o", tmp_path / "out", "--size", "small") if command == "run" else ()
+    code, output = call(command, write(CALIBRATED), *options)
+    assert (code, "has evidence but no posterior" in output) == (0, True)
+    asked = ("-o", tmp_path / "asked", "--size", "small") if command == "run" else ()
+    assert "has evidence but no posterior" not in call(command, write(), *asked)[1]
+
+
 def test_a_posterior_that_no_longer_belongs_ends_a_run_unless_priors_are_asked_for(library, write, tmp_path):
     written(posterior_path(MODEL), model_sha256="older")
     options = (write(CALIBRATED), "-o", tmp_path / "out", "--size", "small")
@@ -391,6 +410,7 @@ def sampler(library, monkeypatch):
 
         monkeypatch.setattr("vtrial.calibration.fit.sample", sample)
 
+    monkeypatch.setattr("vtrial.calibration.fit.compile_joint", lambda joint: joint)
     monkeypatch.setattr("vtrial.cli._write_criticism", lambda *_: None)  # needs what is expected of the evidence
     pretend()
     return pretend
@@ -561,7 +581,7 @@ def test_bad_input_ends_a_calibration_before_it_samples(library, tmp_path, monke
     )
     (library / "mine.py").write_text(code)
     (tmp_path / "file.txt").write_text("a file")
-    monkeypatch.setattr("vtrial.calibration.fit.sample", no_sampling)
+    monkeypatch.setattr("vtrial.calibration.fit.compile_joint", no_sampling)
     code, output = call("calibrate", model, *(str(option).format(here=tmp_path) for option in options))
     assert code == 2
     assert said in output

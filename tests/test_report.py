@@ -142,7 +142,8 @@ def old(standard):
     [
         (0.0046, 0.0014, "0.5%"),
         (0.0046, 0.00001, "0.460%"),
-        (3.2e-6, 9e-7, "3e-6"),
+        (0.847, 0.034, "85%"),
+        (3.2e-6, 9e-7, "3.2e-6"),
         (3.2e-6, 0.01, "3e-6"),
         (0.0, 0.0, "0"),
         (1.0, 0.0, "100%"),
@@ -160,12 +161,13 @@ def test_a_probability_shows_the_digits_its_error_supports(value, mcse, text):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_the_last_digit_is_worth_a_third_of_the_error_or_it_is_the_first(seed):
+def test_rounding_moves_a_value_by_half_its_error_at_most_and_keeps_no_digit_below_it(seed):
     rng = np.random.default_rng(seed)
     value, mcse = 10 ** rng.uniform(-8, 3), 10 ** rng.uniform(-10, 2)
-    place = digits.last_place(value, mcse)
-    assert mcse <= 3.001 * 10.0**place or place == math.floor(math.log10(value))
-    assert abs(float(digits.number(value, mcse)) - value) <= 0.5001 * 10.0 ** math.floor(math.log10(value))
+    first, place = math.floor(math.log10(value)), digits.last_place(value, mcse)
+    moved = abs(float(digits.number(value, mcse)) - value)
+    assert moved <= 0.5001 * 10.0 ** max(first - 2, min(math.log10(mcse), first))
+    assert place >= min(first, max(first - 2, math.floor(math.log10(mcse))))
 
 
 def test_the_error_of_a_quantile_is_that_of_repeated_samples():

@@ -38,7 +38,7 @@ def test_help_imports_no_numbers_labels_figures_or_schemas():
 
 
 def test_check_imports_no_compiler_labels_figures_or_sampler():
-    heavy = {"numba", "llvmlite", "xarray", "pandas", "matplotlib", "scipy.stats", "h5py"}
+    heavy = {"numba", "llvmlite", "xarray", "pandas", "matplotlib", "scipy.stats", "h5netcdf"}
     assert not imported("check", SCENARIOS / "starting_dose.yaml") & (heavy | SAMPLERS)
 
 

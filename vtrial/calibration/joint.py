@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pymc as pm
 import pytensor.tensor
+from numpy.typing import NDArray
 
 from vtrial.calibration.closed_form import Course, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES, Cohort, cohorts_of
@@ -71,6 +72,27 @@ class Peaks(NamedTuple):
 
     alone: Callable[[Sequence[Situation]], Any]
     together: Callable[[Sequence[Situation]], Any]
+
+
+def observed(evidence: Evidence) -> dict[str, NDArray[Any]]:
+    """What was counted or printed, on the scale of its likelihood, as data of the PyMC model by ``observed <name>``.
+
+    Parameters
+    ----------
+    evidence : Evidence
+
+    Returns
+    -------
+    dict of str to array
+        ``kinetics`` (statistic) and ``ratios`` (comparison): logarithms; ``events`` (arm) and ``overdoses`` (series):
+        counts.
+    """
+    return {
+        "kinetics": np.log([s.value for s in evidence.kinetics]),
+        "events": np.array([arm.events for trial in evidence.trials for arm in trial.arms]),
+        "ratios": np.log([ratio.ratio for trial in evidence.trials for ratio in trial.ratios]),
+        "overdoses": np.array([series.events for series in evidence.overdoses]),
+    }
 
 
 @dataclass(frozen=True)
@@ -119,20 +141,21 @@ class Joint:
         with pm.Model(coords=coords) as built:
             theta = {p.name: variable(p.name, prior_of(p, self.evidence)) for p in self.model.params}
             pm.Potential("constraint", pt.switch(self.model.constraint(theta), 0.0, -np.inf))
+            seen = {name: pm.Data(f"observed {name}", values) for name, values in observed(evidence).items()}
             candidate = SENSITIVITIES[self.sensitivity]
             own = {name: variable(name, prior) for name, prior in candidate.own.items()}
             reach = candidate.reach(theta["omega_S"], **own)
             tau = pm.HalfNormal("tau_trial", BETWEEN_TRIALS)
-            self._kinetics(theta)
+            self._kinetics(theta, seen["kinetics"])
             peaks = self._peaks(theta)
-            self._trials(theta, peaks, reach, tau)
-            self._overdoses(theta, peaks, reach, tau)
+            self._trials(theta, peaks, reach, tau, seen)
+            self._overdoses(theta, peaks, reach, tau, seen["overdoses"])
             self._cases(theta, reach)
         return built
 
     # ------------------------------------------------------------------------------------------ kinetics
 
-    def _kinetics(self, theta: Theta) -> None:
+    def _kinetics(self, theta: Theta, observed: Any) -> None:
         entries = self.evidence.kinetics
         tau, everybody = pm.HalfNormal("tau_kinetics", BETWEEN_STUDIES), self._volunteers(theta)
         order, expected = [], []
@@ -148,7 +171,6 @@ class Joint:
         of_entries = pt.concatenate(expected)[np.argsort(order)]
         found = pm.Deterministic("expected kinetics", of_entries, dims="statistic")
         se = np.array([s.se for s in entries])
-        observed = np.log([s.value for s in entries])
         spread = (se**2 + tau**2) ** 0.5
         pm.StudentT("kinetics", nu=4, mu=pt.log(found), sigma=spread, observed=observed, dims="statistic")
 
@@ -218,12 +240,12 @@ class Joint:
             together=lambda situations: self._log_peaks(theta, par, situations),
         )
 
-    def _trials(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
+    def _trials(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any, observed: Mapping[str, Any]) -> None:
         trials = self.evidence.trials
         nuisance = Nuisances.of(trials, tau)
         arms = [(i, arm) for i, trial in enumerate(trials) for arm in trial.arms]
         reached = self._reached(theta, peaks, reach, nuisance, arms)
-        recorded = shares_recorded(trials, arms, reached)
+        recorded = shares_recorded(trials, arms, reached, observed["events"])
 
         def probability(reached: Any, arms: Sequence[tuple[int, Count | Relative]]) -> Any:
             place = [i for i, _ in arms]
@@ -231,15 +253,14 @@ class Joint:
             return b + (1.0 - b) * recorded[place] * reached
 
         p = pm.Deterministic("expected events", probability(reached, arms), dims="arm")
-        n, events = ([getattr(arm, name) for _, arm in arms] for name in ("n", "events"))
-        pm.Binomial("events", n=n, p=p, observed=events, dims="arm")
+        pm.Binomial("events", n=[arm.n for _, arm in arms], p=p, observed=observed["events"], dims="arm")
 
         ratios = [(i, ratio) for i, trial in enumerate(trials) for ratio in trial.ratios]
         p = probability(self._reached(theta, peaks, reach, nuisance, ratios), ratios)
         expected = p / nuisance.background[[i for i, _ in ratios]]
         expected = pm.Deterministic("expected ratios", expected, dims="comparison")
-        se, observed = np.array([ratio.se for _, ratio in ratios]), np.log([ratio.ratio for _, ratio in ratios])
-        pm.Normal("ratios", mu=pt.log(expected), sigma=se, observed=observed, dims="comparison")
+        se = np.array([ratio.se for _, ratio in ratios])
+        pm.Normal("ratios", mu=pt.log(expected), sigma=se, observed=observed["ratios"], dims="comparison")
 
     def _reached(
         self,
@@ -273,7 +294,7 @@ class Joint:
             p = pt.set_subtensor(p[beside], (1.0 - taking) * p[beside] + taking * share(both, beside))
         return np.where(amt > 0, 1.0, 0.0) * p
 
-    def _overdoses(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any) -> None:
+    def _overdoses(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any, observed: Any) -> None:
         series = self.evidence.overdoses
         log_amt = np.stack([np.log(o.amt) + o.sdlog * self.cohorts[o.cohort].dose for o in series])
         shift = tau * pm.Normal("xi_series", dims="series")
@@ -287,8 +308,7 @@ class Joint:
         admitted = np.array([o.seen == "admitted" for o in series])
         p = share(len(self.model.levels) - 1) / pt.switch(admitted, share(1), 1.0)
         p = pm.Deterministic("expected overdoses", p, dims="series")
-        n, events = [o.n for o in series], [o.events for o in series]
-        pm.Binomial("overdoses", n=n, p=p, observed=events, dims="series")
+        pm.Binomial("overdoses", n=[o.n for o in series], p=p, observed=observed, dims="series")
 
     def _cases(self, theta: Theta, reach: Reach) -> None:
         """Concentration at which a patient in coma wakes, given that there was coma at the one measured."""

@@ -53,7 +53,7 @@ def priors_recorded(trials: Sequence[Trial]) -> dict[str, tuple[Any, Any]]:
     return common | {"recorded_own": tuple(np.array(own, float).T)} if own else common
 
 
-def shares_recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], reached: Any) -> Any:
+def shares_recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], reached: Any, events: Any) -> Any:
     """Share recorded, of the PyMC model at work.
 
     A trial of many patients tells the product of the share that reaches the level and of the share recorded, and
@@ -67,6 +67,8 @@ def shares_recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], 
         With the place of their trial.
     reached : tensor, shape (arm,)
         Share that reaches the level.
+    events : tensor, shape (arm,)
+        Counted.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def shares_recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], 
     counted, none = {place for place, _ in arms}, pt.constant(0.0)
 
     def shift(place: int) -> Any:
-        return _shift(place, arms, reached) if place in counted else none
+        return _shift(place, arms, reached, events) if place in counted else none
 
     common = [place for place, trial in enumerate(trials) if trial.recorded == "common" and place in counted]
     own = [place for place, trial in enumerate(trials) if trial.recorded != "common"]
@@ -88,15 +90,15 @@ def shares_recorded(trials: Sequence[Trial], arms: Sequence[tuple[int, Count]], 
     return pt.set_subtensor(every[own], theirs)
 
 
-def _shift(place: int, arms: Sequence[tuple[int, Count]], reached: Any) -> Any:
+def _shift(place: int, arms: Sequence[tuple[int, Count]], reached: Any, events: Any) -> Any:
     """Log of how far the share that reaches the level exceeds that of events beyond placebo, over the latter.
 
     Of a trial's largest arm. At no excess, no share recorded explains the events.
     """
     mine = [k for k, (at, _) in enumerate(arms) if at == place]
-    observed = {k: arms[k][1].events / arms[k][1].n for k in mine}
+    observed = {k: events[k] / arms[k][1].n for k in mine}
     placebo = next((observed[k] for k in mine if arms[k][1].amt == 0), 0.0)
     largest = max((k for k in mine if arms[k][1].amt > 0), key=lambda k: arms[k][1].n)
-    net = max((observed[largest] - placebo) / (1.0 - placebo), 0.01)
+    net = pt.maximum((observed[largest] - placebo) / (1.0 - placebo), 0.01)
     beyond = reached[largest] - net
     return pt.log(0.5 * (beyond + (beyond**2 + (SOFT * net) ** 2) ** 0.5) / net)  # of beyond if positive

@@ -72,11 +72,25 @@ def _trajectories(scenario: Scenario) -> int:
 
 
 def _source(scenario: Scenario) -> str:
-    """Where the parameters of a run will come from; whether a posterior belongs to its model shows when it is read."""
-    from vtrial.model.posterior import PRIOR, posterior_path
+    """Where the parameters of a run will come from; an `InputError` if it cannot be used."""
+    from vtrial.model.posterior import PRIOR
 
-    path = posterior_path(scenario.model)
-    return "the priors" if scenario.spec.model.draws_from == PRIOR or not path.exists() else f"posterior {path.name}"
+    source = scenario.draws_from()
+    return "the priors" if source == PRIOR else f"posterior {Path(source).name}"
+
+
+def _uncalibrated(scenario: Scenario) -> str:
+    """A warning if a run falls back on the priors of a model that could be calibrated; else nothing."""
+    from vtrial.model.posterior import PRIOR, belongings
+
+    fallen = scenario.spec.model.draws_from is None and scenario.draws_from() == PRIOR
+    if not fallen or not belongings(scenario.model)["evidence_sha256"]:
+        return ""
+    name = scenario.model.name
+    return (
+        f"[yellow]from the priors:[/] {name} has evidence but no posterior: calibrate it (vtrial calibrate {name}), "
+        "or say so (model.draws_from: prior)"
+    )
 
 
 @app.command()
@@ -89,15 +103,18 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
     for path in scenarios:
         try:
             scenario = load_scenario(path)
+            source, warning = _source(scenario), _uncalibrated(scenario)
         except InputError as error:
             problems += error.problems
             continue
         out.print(
             f"[green]ok[/] {plain(str(path))}: {len(scenario.arms)} arms x {len(scenario.population.strata)} strata x "
             f"{scenario.draws} draws x {scenario.patients} patients = {_trajectories(scenario):,} patient-trajectories"
-            f", parameters from {_source(scenario)}",
+            f", parameters from {source}",
             soft_wrap=True,
         )
+        if warning:
+            err.print(warning, soft_wrap=True)
     if problems:
         raise InputError(problems)
 
@@ -128,6 +145,8 @@ def run(
             from vtrial.scenario import load_scenario
         with stage("read the scenario"):
             checked = load_scenario(scenario, size=size.value)
+        if posterior is None and (warning := _uncalibrated(checked)):
+            err.print(warning, soft_wrap=True)
         folder = output or Path("reports") / scenario.stem
         refuse_foreign(folder)
         with stage("start-up"):

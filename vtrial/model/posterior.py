@@ -7,7 +7,9 @@ the sha256 of the model file and of the evidence that it was made from. Files ma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +65,7 @@ def shipped_posterior(model: Model) -> Path | None:
     path = posterior_path(model)
     if not path.exists():
         return None
-    made_from = open_posterior(path).attrs
+    made_from, _ = _summary(path)
     names = {"model_sha256": "another model file", "evidence_sha256": "other evidence"}
     changed = [names[key] for key, digest in belongings(model).items() if made_from.get(key) != digest]
     if changed:
@@ -73,19 +75,42 @@ def shipped_posterior(model: Model) -> Path | None:
     return path
 
 
+def check_draws(path: Path, draws: int) -> None:
+    """Refuse a posterior that holds too few draws, as an `InputError`."""
+    _, held = _summary(path)
+    if held < draws:
+        text = f"holds {held:,} draws of the parameters, {draws:,} are asked for: ask for fewer (simulation.draws)"
+        raise InputError([Problem(text, file=path)])
+
+
 # --------------------------------------------------------------------------------------------- what a file holds
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file; the word prior takes the priors" if missing else type(error).__name__
+        raise InputError([Problem(f"not a readable posterior ({reason})", file=path)]) from None
+
+
+def _summary(path: Path) -> tuple[dict[str, Any], int]:
+    """Attributes of a posterior file and its number of draws in all chains, read without xarray: a check is quick."""
+    import h5py
+
+    with _reading(path), h5py.File(path, "r") as file:
+        group = file.get("posterior", file)
+        return dict(file.attrs), math.prod(len(group[name]) for name in ("chain", "draw") if name in group)
 
 
 def open_posterior(path: Path) -> xr.DataTree:
     """All groups of a posterior file; an `InputError` if it cannot be read."""
     import xarray as xr
 
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return tree.load()
-    except Exception as error:  # h5py and xarray raise many kinds for what is not a netCDF file
-        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
-        raise InputError([Problem(f"not a readable posterior ({reason})", file=path)]) from None
+    with _reading(path), xr.open_datatree(path, engine="h5netcdf") as tree:
+        return tree.load()
 
 
 def _draws(tree: xr.DataTree) -> xr.Dataset:
@@ -123,9 +148,7 @@ def read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any
         data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
     size = max((values.size for values in data.data_vars.values() if values.ndim == 1), default=0)
     least = draws or 1
-    if size < least:
-        text = f"holds {size:,} draws of the parameters, {least:,} are asked for"
-        raise InputError([Problem(f"{text}: ask for fewer (simulation.draws), or calibrate for longer", file=path)])
+    check_draws(path, least)
     problems, theta = [], {}
     for param in model.params:
         values = np.asarray(data[param.name], float) if param.name in data else None

@@ -18,8 +18,8 @@ NEGLIGIBLE = 1e-6
 def last_place(value: float, mcse: float) -> int:
     """Power of ten of the last digit that a Monte Carlo error supports.
 
-    The error is at most three units of the last digit; at most `MOST` digits are significant, and one is always
-    kept.
+    It is that of the first significant digit of the error, so that rounding moves the value by half its error at
+    most; at most `MOST` digits are significant, and one is always kept.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def last_place(value: float, mcse: float) -> int:
     first = math.floor(math.log10(abs(value)))
     place = first - MOST + 1
     if math.isfinite(mcse) and mcse > 0:
-        place = max(place, math.ceil(math.log10(mcse / 3) - 1e-9))
+        place = max(place, math.floor(math.log10(mcse) + 1e-9))
     place = min(place, first)
     # 0.096 at two decimals is 0.10: the first digit moved up
     return min(place, math.floor(math.log10(abs(round(value, -place)))))
@@ -71,7 +71,7 @@ def number(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> number(4.312, 0.3), number(4.312, 1e-6), number(3.1e-6, 9e-7), number(float("nan"), 1.0)
-    ('4.3', '4.31', '3e-6', '–')
+    ('4.3', '4.31', '3.1e-6', '–')
     """
     if not math.isfinite(value):
         return "–"
@@ -98,7 +98,7 @@ def probability(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> probability(0.0046, 0.0014), probability(3.2e-6, 9e-7), probability(0.5, 0.01), probability(1e-20)
-    ('0.5%', '3e-6', '50%', '<1e-6')
+    ('0.5%', '3.2e-6', '50%', '<1e-6')
     """
     if not math.isfinite(value):
         return "–"
@@ -162,7 +162,7 @@ def error(mcse: float, *, percent: bool) -> str:
         return "0"
     first = math.floor(math.log10(mcse))
     unit = 10.0 ** (first - 1 if mcse / 10.0**first < 2 else first)
-    return probability(mcse, 3 * unit) if percent else number(mcse, 3 * unit)
+    return probability(mcse, unit) if percent else number(mcse, unit)
 
 
 def quantile_error(draws: NDArray[np.float64], p: float) -> float:

@@ -27,6 +27,7 @@ from vtrial.model import (
     model_names,
     shipped_posterior,
 )
+from vtrial.model.posterior import check_draws
 from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
@@ -228,14 +229,20 @@ class Scenario:
         return self.scheme(self.patients).replicates
 
     def draws_from(self) -> Path | str:
-        """Where the draws come from that the scenario asks for: a posterior file of the library, or "prior"."""
+        """Where the draws come from that the scenario asks for: a posterior file of the library, or "prior".
+
+        An `InputError` if the posterior does not belong to the model and its evidence, or holds too few draws.
+        """
         asked = self.spec.model.draws_from
         if asked == PRIOR:
             return PRIOR
         found = shipped_posterior(self.model)
         if found is None and asked is not None:
             raise InputError([f"model.draws_from: {no_posterior(self.model)}"])
-        return found or PRIOR
+        if found is None:
+            return PRIOR
+        check_draws(found, self.draws)
+        return found
 
     @property
     def dialyses(self) -> bool:
