@@ -101,7 +101,7 @@ def _summary(path: Path) -> tuple[dict[str, Any], int]:
     import h5py
 
     with _reading(path), h5py.File(path, "r") as file:
-        group = file.get("posterior", file)
+        group: Any = file.get("posterior", file)
         return dict(file.attrs), math.prod(len(group[name]) for name in ("chain", "draw") if name in group)
 
 
