@@ -229,12 +229,13 @@ def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        Index: ``all`` and the targets; columns: each risk's mean, and ``khat``.
+        Index: ``all`` and the targets; columns: each risk's mean, nan where the weights do not carry, and ``khat``.
     """
     rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
     for target, log_likelihood in by_target(found).items():
         weights, khat = smoothed(-log_likelihood)
-        rows[target] = {name: float(weights @ risk) for name, risk in risks.items()} | {"khat": khat}
+        carried = 1.0 if khat <= KHAT_LIMIT else np.nan
+        rows[target] = {name: carried * float(weights @ risk) for name, risk in risks.items()} | {"khat": khat}
     return pd.DataFrame(rows).T
 
 
@@ -275,21 +276,28 @@ def by_study(found: list[Piece]) -> pd.DataFrame:
 def prior_and_posterior(model: Model, evidence: Evidence, posterior: xr.Dataset) -> pd.DataFrame:
     """Median and 95% interval of each free parameter before and after, and by how much its interval shrank.
 
+    Before: the prior of the calibration, at twice the SD of the model file's where a row that this rests on is in a
+    likelihood too.
+
     Returns
     -------
     pandas.DataFrame
-        ``shrinkage`` is one minus the ratio of the interquartile ranges: 0 where nothing was learnt.
+        ``shrinkage`` is one minus the ratio of the interquartile ranges: 0 where nothing was learnt. ``sd`` is the
+        factor between the SD of this prior and that of the model file, 2 or 1; ``file_lo`` and ``file_hi`` are the
+        interval of the latter.
     """
     at = np.array([0.025, 0.25, 0.5, 0.75, 0.975])
     rows = {}
     for param in model.params:
         if param.name in posterior:
-            before = prior_of(param, evidence).quantile(at)
+            prior = prior_of(param, evidence)
+            before, in_file = prior.quantile(at), param.prior.quantile(at)
             after = np.quantile(posterior[param.name].to_numpy(), at)
             names = ("prior_lo", "prior", "prior_hi", "lo", "median", "hi")
             numbers = (*before[[0, 2, 4]], *after[[0, 2, 4]])
             rows[param.name] = dict(zip(names, numbers, strict=True)) | {
-                "shrinkage": 1.0 - (after[3] - after[1]) / (before[3] - before[1]), "unit": param.unit,
-                "label": param.label,
+                "shrinkage": 1.0 - (after[3] - after[1]) / (before[3] - before[1]),
+                "sd": 1 if prior == param.prior else 2, "file_lo": in_file[0], "file_hi": in_file[4],
+                "unit": param.unit, "label": param.label,
             }  # fmt: skip
     return pd.DataFrame(rows).T

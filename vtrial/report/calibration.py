@@ -83,13 +83,14 @@ def write_calibration(
         every = {SIMULATES: calibrated} | dict(candidates)
         implied = risks_of_candidates(scenario, result["theta"].to_dataset(), every)
         tables |= {"candidates": predictions(model, evidence, every), "candidate_risks": _risks(implied)}
+    bars = _bars(tables["assumptions"], tables.get("candidate_risks"))
     with style.styled():
         drawn = {
             "fit_of_events": plot.fit_of_events(tables["fit"]),
             "fit_of_kinetics": plot.fit_of_kinetics(tables["fit"]),
             "prior_and_posterior": plot.prior_and_posterior(tables["parameters"]),
             "power_scaling": plot.power_scaling(tables["power_scaling"]),
-            "tornado": plot.tornado(tables["assumptions"]),
+            "tornado": plot.tornado(bars),
         }
         figures = {name: (style.write_svg(figure), style.write_png(figure)) for name, figure in drawn.items()}
     (folder / "figures").mkdir(exist_ok=True)
@@ -101,7 +102,7 @@ def write_calibration(
     page = environment(autoescape=True).get_template("calibration.html.j2").render(
         notice=NOTICE, model=model, evidence=evidence, attrs=calibrated.attrs, tables=tables, risks=_risks(risks),
         figures={name: inline(svg) for name, (svg, _) in figures.items()}, result=result.attrs, number=_number,
-        khat_limit=criticise.KHAT_LIMIT,
+        khat_limit=criticise.KHAT_LIMIT, carried=_carried(bars),
         divergences=calibrated["diagnostics"].attrs["divergences"],
     )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8", newline="\n")
@@ -133,6 +134,30 @@ def _assumptions(
     return pd.DataFrame(rows)
 
 
+def _bars(assumptions: pd.DataFrame, implied: pd.DataFrame | None) -> pd.DataFrame:
+    """Assumptions and other distributions of sensitivity, as cases; their risks over the scenario's, ``fold``."""
+    bars = assumptions
+    if implied is not None:
+        own = implied.reset_index(names="name")
+        own[["sensitivity", "arm", "stratum"]] = own["name"].str.extract("(.*?): (.*?), (.*)")
+        own = own[own["sensitivity"] != SIMULATES].assign(case="S: " + own["sensitivity"])
+        bars = pd.concat([bars, own[["arm", "stratum", "case", "mean", "mcse"]]], ignore_index=True)
+    # the scenario itself comes first
+    return bars.assign(fold=bars["mean"] / bars.groupby(["arm", "stratum"])["mean"].transform("first"))
+
+
+def _carried(bars: pd.DataFrame) -> list[str]:
+    """For each arm and stratum: its risk, and the three cases that move it most."""
+    lines = []
+    for where, some in bars.groupby(bars["arm"] + ", " + bars["stratum"], sort=False):
+        base, others = some.iloc[0], some.iloc[1:]
+        most = others.reindex(np.log(others["fold"]).abs().sort_values(ascending=False).index[:3])
+        moved = "; ".join(f"{one.case} ×{digits.number(one.fold, 0.01)}" for one in most.itertuples())
+        risk = f"{digits.probability(base['mean'], base['mcse'])} (MCSE {digits.error(base['mcse'], percent=True)})"
+        lines.append(f"{where}: {risk}. Moved most by: {moved}.")
+    return lines
+
+
 def _risks(risks: dict[str, Any]) -> pd.DataFrame:
     rows = {}
     for name, risk in risks.items():
@@ -142,6 +167,10 @@ def _risks(risks: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def _number(value: Any) -> str:
-    """Three digits; a dash for what is not known; text as it is."""
-    return value if isinstance(value, str) else digits.number(float(value))
+def _number(value: Any, column: str) -> str:
+    """Three digits, but R-hat by the digit of its limit, and whole numbers whole; a dash for what is not known."""
+    if isinstance(value, str):
+        return value
+    if column == "rhat" and np.isfinite(value):
+        return f"{value:.3f}"
+    return f"{value:.0f}" if float(value).is_integer() else digits.number(float(value))

@@ -29,7 +29,10 @@ SIGN_NOTE = (
     "follows from the dose, not from evidence."
 )
 """Said wherever intervals that exclude 0 are marked."""
-HELD = "Every parameter is held at its median: intervals are simulation error, not uncertainty."
+HELD = (
+    "Every parameter is held at its median: intervals are simulation error, not uncertainty, "
+    "and the risk at medians may be far below the mean over draws."
+)
 """Said of results at fixed parameters."""
 FIXED_NOTE = (
     "A fixed parameter is put in place in draws of the posterior that stay as they are otherwise: parameters that "

@@ -88,6 +88,7 @@ def prior_and_posterior(table: pd.DataFrame) -> Figure:
         return (table[name].to_numpy(float) - middle) / half
 
     axes.hlines(rows, at("prior_lo"), at("prior_hi"), color=style.LIGHT, lw=7)
+    axes.vlines([at("file_lo"), at("file_hi")], rows - 0.35, rows + 0.35, color=style.BLACK, lw=0.8)
     axes.hlines(rows, at("lo"), at("hi"), color=style.BLUE, lw=2)
     axes.plot(at("median"), rows, "o", color=style.BLUE, ms=3.5)
     style.name_rows(axes, [f"{name}  {row.shrinkage:.0%}" for name, row in table.iterrows()])
@@ -113,29 +114,32 @@ def power_scaling(table: pd.DataFrame) -> Figure:
 
 
 def tornado(table: pd.DataFrame) -> Figure:
-    """Draw the primary risk under named assumptions, against that of the scenario: one panel for arm and stratum.
+    """Draw the primary risk of each case over that of the scenario, the first; one panel for arm and stratum.
 
-    Bars: the assumption put in place; diamonds: the draws reweighted too, where the weights carry.
+    Cases that move it most in any panel come first. Diamonds: the draws reweighted, where the weights carry.
     """
-    arms, strata, cases = (table[name].unique().tolist() for name in ("arm", "stratum", "case"))
+    arms, strata = (table[name].unique().tolist() for name in ("arm", "stratum"))
+    scenarios = table["case"].iloc[0]
+    moved = {str(case): np.abs(np.log(some["fold"])).max() for case, some in table.groupby("case")}
+    cases = sorted(moved.keys() - {scenarios}, key=lambda case: -moved[case])
+    places = np.arange(len(cases))
     figure = style.new_figure((0.6 + 0.2 * len(cases)) * len(strata))
     panels = figure.subplots(len(strata), len(arms), sharey=True, squeeze=False)
     for row, stratum in zip(panels, strata, strict=True):
         for axes, arm in zip(row, arms, strict=True):
-            of = table[(table["arm"] == arm) & (table["stratum"] == stratum)]
-            mean, mcse, reweighted = (np.asarray(of[name]) for name in ("mean", "mcse", "reweighted"))
-            base = mean[0]
-            colour = [style.VERMILLION if m > base else style.BLUE for m in mean[1:]]
-            places = np.arange(len(cases) - 1)
-            axes.barh(places, mean[1:] / base - 1, left=1.0, color=colour, height=0.6)
-            axes.errorbar(mean[1:] / base, places, xerr=mcse[1:] / base, fmt="none", ecolor=style.BLACK, lw=0.7)
-            carried = np.asarray(of["khat"])[1:] <= KHAT_LIMIT
-            axes.plot(reweighted[1:][carried] / base, places[carried], "D", color=style.BLACK, mfc="white", ms=3.5)
+            of = table[(table["arm"] == arm) & (table["stratum"] == stratum)].set_index("case")
+            base, of = float(of.loc[scenarios, "mean"]), of.loc[cases]
+            fold, mcse, reweighted = (of[name].to_numpy(float) for name in ("fold", "mcse", "reweighted"))
+            colour = [style.VERMILLION if one > 1 else style.BLUE for one in fold]
+            axes.barh(places, fold - 1, left=1.0, color=colour, height=0.6)
+            axes.errorbar(fold, places, xerr=mcse / base, fmt="none", ecolor=style.BLACK, lw=0.7)
+            carried = of["khat"].to_numpy(float) <= KHAT_LIMIT
+            axes.plot(reweighted[carried] / base, places[carried], "D", color=style.BLACK, mfc="white", ms=3.5)
             axes.axvline(1.0, color=style.BLACK, lw=0.8)
             axes.set_xscale("log")
-            axes.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
+            axes.set_xticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])
             axes.minorticks_off()
-            style.name_rows(axes, cases[1:])
+            style.name_rows(axes, cases)
             axes.set_title(f"{arm}, {stratum}: {base:.2%}", loc="left", size=7)
     figure.supxlabel(
         "risk of coma within 7 d over that of the scenario (lines: MCSE; diamonds: draws reweighted)", size=8
