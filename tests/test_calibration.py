@@ -16,7 +16,7 @@ from scipy.linalg import expm
 from vtrial.calibration import joint
 from vtrial.calibration.closed_form import CYCLES, PHASES, disposition, highest, once, repeated, side_by_side, titrated
 from vtrial.calibration.cohort import NODES
-from vtrial.calibration.evidence import load_evidence
+from vtrial.calibration.evidence import load_evidence, prior_of
 from vtrial.calibration.joint import Joint
 from vtrial.calibration.sensitivity import SENSITIVITIES
 from vtrial.calibration.statistics import STATISTICS, People
@@ -246,7 +246,8 @@ def test_a_shifted_beta_is_beta_whatever_shifts_it():
 # --------------------------------------------------------------------------------------- expected events
 
 HELD = {
-    "recorded": 0.4, "recorded_own": 0.3, "background": 0.06, "taking_beside": 0.45, "others": 0.5, "screened": 0.0,
+    "recorded": 0.4, "recorded_own": 0.3, "background": 0.06, "taking_beside": 0.45, "others": 0.5, "lowered": 0.0,
+    "between_levels": 0.4,
     "omega_report": 0.0, "tau_trial": 0.3, "xi_trial": 0.0, "xi_series": 0.0,
 }  # fmt: skip
 KINDS = ("events", "ratios", "overdoses", "cases")
@@ -318,15 +319,21 @@ def simulated_share(cohorts, theta, trial, arm):
     doses = getattr(arm, "doses", None) or trial.doses
     given = {trial.drug: (doses, arm.amt)}
 
+    between = (1.0 - HELD["between_levels"], HELD["between_levels"])
+    levels = [trial.level] * 2 if isinstance(trial.level, int) else trial.level
+    threshold = np.prod([theta[f"r_{level}"] ** power for level, power in zip(levels, between, strict=True)])
+
     def reached(peaks):
-        return level_probability([peaks], theta[f"r_{trial.level}"], theta["omega_S"]).mean()
+        return level_probability([peaks], threshold, theta["omega_S"]).mean()
 
     alone = reached(simulated_peaks(cohort, theta, given))
     if trial.beside is None:
         return alone
     given[trial.beside.drug] = (doses, trial.beside.amt)
     both = reached(simulated_peaks(cohort, theta, given, trial.beside.drug))
-    return (1.0 - HELD["taking_beside"]) * alone + HELD["taking_beside"] * both
+    given[trial.drug] = (doses, 0.0)
+    in_the_background = reached(simulated_peaks(cohort, theta, given, trial.beside.drug))
+    return (1.0 - HELD["taking_beside"]) * alone + HELD["taking_beside"] * (both - in_the_background)
 
 
 def simulated_event(cohorts, theta, trial, arm):
@@ -485,28 +492,31 @@ def test_no_number_counts_twice():
     assert len(counts) == len({*counts})
     used, left = {row for _, e in entries() for row in e.rows}, [row for e in EVIDENCE.left_out for row in e.rows]
     assert len(left) == len({*left})
-    shared = {"pk:1.19"}  # its ka is used, its one-compartment volume is not
-    assert used & {*left} == shared
+    assert not used & {*left}
 
 
-def test_every_row_of_the_targets_is_used_or_left_out():
-    from vtrial.library import MODELS
-    from vtrial.spec import read_yaml
-
+def test_every_row_is_used_or_left_out_for_a_reason(rows):
     named = {row for _, e in entries() for row in e.rows} | {row for e in EVIDENCE.left_out for row in e.rows}
-    rows = read_yaml(MODELS / "evidence" / "pd.yaml").data
-    missing = {}
-    for target in rows["calibration_targets"]:
-        wanted = [f"pd:{row}" for part in target["rows"].split(",") for row in spelt_out(part.strip())]
-        missing[target["id"]] = [row for row in wanted if row not in named]
-    assert not {target: left for target, left in missing.items() if left}
+    assert named == {*rows}
 
 
-def spelt_out(part):
-    """P1a-e is P1a to P1e, D17-D19 is D17 to D19."""
-    if "-" not in part:
-        return [part]
-    first, last = part.split("-")
-    if last.isalpha():
-        return [first[:-1] + chr(k) for k in range(ord(first[-1]), ord(last) + 1)]
-    return [f"{first[0]}{k}" for k in range(int(first[1:]), int(last[1:]) + 1)]
+@pytest.mark.parametrize("targets", [*([one] for one in EVIDENCE.targets), ["C7", "C9"]], ids="".join)
+def test_the_model_can_be_written_down_without_a_target(targets):
+    whole, less = (Joint(MODEL, one, nodes=8).pymc() for one in (EVIDENCE, EVIDENCE.without(targets)))
+    counts = [
+        sum(int(interpreted(model.rvs_to_values[rv].shape)[0]) for rv in model.observed_RVs) for model in (whole, less)
+    ]
+    lost = [e for e in (*EVIDENCE.trials, *EVIDENCE.overdoses, *EVIDENCE.cases) if e.target in targets]
+    assert counts[0] - counts[1] == sum(len(getattr(e, "arms", [0])) + len(getattr(e, "ratios", [])) for e in lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("baclofen.slope_CLr", 2), ("baclofen.Q", 2), ("baclofen.CL_nonrenal", 2), ("omega_S", 1), ("alpha", 1)],
+)
+def test_a_prior_that_rests_on_what_is_in_a_likelihood_has_twice_its_sd(name, factor):
+    """Q rests on a row (pk:1.06) and CL_nonrenal on one (pk:1.45) that were computed from rows in a likelihood."""
+    found, given = prior_of(MODEL.param(name), EVIDENCE), MODEL.param(name).prior
+    assert (found.median, found.sdlog) == (given.median, factor * given.sdlog)
+    half = prior_of(MODEL.param("pregabalin.CL_nonrenal"), EVIDENCE)
+    assert half == HalfNormal(2 * MODEL.param("pregabalin.CL_nonrenal").prior.scale)

@@ -58,6 +58,7 @@ def drawn(rng):
     return theta | {
         "tau_kinetics": BETWEEN_STUDIES * abs(rng.standard_normal()),
         "tau_trial": BETWEEN_TRIALS * abs(rng.standard_normal()),
+        "between_levels": rng.random(),
         "omega_report": REPORTING * abs(rng.standard_normal()),
         "others": OTHERS * abs(rng.standard_normal()),
         "xi_crcl": rng.standard_normal(len(unprinted)),

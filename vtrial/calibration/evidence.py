@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,11 +10,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vtrial.library import MODELS
-from vtrial.model import Beta, LogNormal, Model, Normal, Param, Prior
+from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Param, Prior
 from vtrial.population import Stratum
 from vtrial.spec import Amount, Duration, InputError, Quantity, Spec, nearest, parse, read_yaml
 
 type Positive = Annotated[float, Field(gt=0)]
+type Level = Annotated[int, Field(ge=1)]
 type Share = Annotated[float, Field(ge=0, le=1)]
 type BetaShape = tuple[Positive, Positive]
 """a and b of a beta prior."""
@@ -105,8 +107,8 @@ class Count(Spec):
     """Where they differ from those of the trial."""
     cohort: str | None = None
     """Where it differs from that of the trial."""
-    screened: Positive | None = None
-    """Scale of the half-normal log factor by which selection and adjusted doses lower the drive in this arm."""
+    lowered: Positive | None = None
+    """Scale of the half-normal log factor by which selection, or doses below the named one, lower the drive."""
     events: int = Field(ge=0)
     n: int = Field(ge=1)
 
@@ -135,8 +137,10 @@ class Trial(Spec):
     """Who was observed, and what the event means on the levels."""
     cohort: str
     drug: str
-    level: int = Field(ge=1)
-    doses: Doses
+    level: Level | tuple[Level, Level]
+    """That of the event; of two, one between them that is free and alike in all trials that say so."""
+    doses: Doses | None = None
+    """Left out: one dose."""
     background: BetaShape = (1.0, 9.0)
     recorded: Literal["common"] | BetaShape = "common"
     """Share of those at the level who are recorded: that of spontaneous reports, or one of its own."""
@@ -209,7 +213,22 @@ class Evidence(Spec):
     trials: list[Trial]
     overdoses: list[Overdose]
     cases: list[Case]
+    pooled: dict[str, list[str]] = Field(default_factory=dict)
+    """Rows that priors rest on: the rows that they were computed from."""
     left_out: list[LeftOut]
+
+    @property
+    def targets(self) -> list[str]:
+        """What may be left out: all but the kinetics."""
+        return [*dict.fromkeys(entry.target for entry in (*self.trials, *self.overdoses, *self.cases))]
+
+    def without(self, targets: Collection[str]) -> Evidence:
+        """The same evidence but for some targets."""
+        kept = {
+            part: [entry for entry in getattr(self, part) if entry.target not in targets]
+            for part in ("trials", "overdoses", "cases")
+        }
+        return self.model_copy(update=kept)
 
 
 def load_evidence(model: Model) -> Evidence:
@@ -255,13 +274,14 @@ def load_evidence(model: Model) -> Evidence:
 
 
 def prior_of(param: Param, evidence: Evidence) -> Prior:
-    """The prior of the model file, at twice its SD if a row that it rests on is in a likelihood too.
+    """The prior of the model file, at twice its SD if a row that it rests on, or one pooled in it, is in a likelihood.
 
     The cases do not count: given the coma, they say how far the concentration fell until they woke, and nothing on
     where it was, which is what priors took from them.
     """
     counted = {row for entry in (*evidence.kinetics, *evidence.overdoses) for row in entry.rows}
-    return _weakened(param.prior) if counted & {*param.rows} else param.prior
+    rests = {*param.rows}.union(*(evidence.pooled.get(row, ()) for row in param.rows))
+    return _weakened(param.prior) if counted & rests else param.prior
 
 
 def _weakened(prior: Prior) -> Prior:
@@ -271,6 +291,8 @@ def _weakened(prior: Prior) -> Prior:
             return LogNormal(median, 2.0 * sdlog, upper)
         case Normal(mean, sd):
             return Normal(mean, 2.0 * sd)
+        case HalfNormal(sd):
+            return HalfNormal(2.0 * sd)
         case Beta(a, b):
             return Beta(a / 4.0, b / 4.0)
         case _:

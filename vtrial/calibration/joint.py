@@ -4,14 +4,16 @@ Priors: those of the model file. They were drawn up from the literature that is 
 prior rests on is in a likelihood, the prior has twice its SD, so that the row does not count twice.
 
 Kinetics: the logarithm of a printed statistic is Student-t (4 degrees of freedom, so that a doubtful source loses its
-weight) about what the model gives for that person, with the standard error and the variation between studies added.
+weight) about what the model gives for that person, with the standard error and an SD between statistics added.
 Where a study prints no creatinine clearance, its mean is log-normal about the normal one.
 
 Events: P(event) = b + (1 - b) rho P(level), with the background b of each study, and rho the share recorded. P(level)
 is the mean over the patients of a cohort of Phi((log max A U / Tol + tau_s xi_s - log r_k) / s): the drive and the
 thresholds that simulate. tau_s xi_s is what differs between studies; s holds, beside the sensitivity, that patients
 differ in what they report as somnolence: s^2 = omega_S^2 + omega_report^2 in trials, s = omega_S in overdoses.
-`vtrial.calibration.sensitivity` holds the alternatives to this Phi.
+`vtrial.calibration.sensitivity` holds the alternatives to this Phi. An event may lie between two levels, where in the
+logarithm of the drive is then free and alike for all such trials. What a trial's patients take beside, in both arms, is
+in the background: of those who take both drugs, only who reaches the level beyond the second alone is added.
 
 Overdoses: those admitted are counted because they were ill, so the probability of coma is over that of level 1. Cases
 in coma are selected: only how far the concentration fell until they woke counts, given the coma. Whoever was in coma
@@ -50,7 +52,7 @@ pt: Any = pytensor.tensor  # typed there as if everything might be a plain Varia
 type Theta = Mapping[str, Any]
 
 BETWEEN_STUDIES = 0.15
-"""Scale of the half-normal prior of the SD between kinetic studies, log scale: their CL/F differ by 14%."""
+"""Scale of the half-normal prior of the SD of printed statistics beyond their errors, log: CL/F differ by 14%."""
 BETWEEN_TRIALS = 0.3
 """The same for the drive in trials, on whose patients and co-medication little is printed."""
 UNPRINTED_CRCL = 0.12
@@ -149,8 +151,10 @@ class Joint:
             self._kinetics(theta, seen["kinetics"])
             peaks = self._peaks(theta)
             self._trials(theta, peaks, reach, tau, seen)
-            self._overdoses(theta, peaks, reach, tau, seen["overdoses"])
-            self._cases(theta, reach)
+            if evidence.overdoses:
+                self._overdoses(theta, peaks, reach, tau, seen["overdoses"])
+            if evidence.cases:
+                self._cases(theta, reach)
         return built
 
     # ------------------------------------------------------------------------------------------ kinetics
@@ -256,6 +260,8 @@ class Joint:
         pm.Binomial("events", n=[arm.n for _, arm in arms], p=p, observed=observed["events"], dims="arm")
 
         ratios = [(i, ratio) for i, trial in enumerate(trials) for ratio in trial.ratios]
+        if not ratios:
+            return
         p = probability(self._reached(theta, peaks, reach, nuisance, ratios), ratios)
         expected = p / nuisance.background[[i for i, _ in ratios]]
         expected = pm.Deterministic("expected ratios", expected, dims="comparison")
@@ -276,11 +282,11 @@ class Joint:
         amt = np.array([arm.amt for arm in arms])
         log_amt = np.log(np.where(amt > 0, amt, 1.0))[:, None]
         alone = [_situation(trial, arm) for trial, arm in zip(trials, arms, strict=True)]
-        shift = nuisance.shift[place] - _log_threshold(theta, [trial.level for trial in trials])
-        screened = {k: arm.screened for k, arm in enumerate(arms) if isinstance(arm, Count) and arm.screened}
-        if screened:
-            off = np.array([*screened.values()]) * pm.HalfNormal("screened", shape=len(screened))
-            shift = pt.inc_subtensor(shift[[*screened]], -off)
+        shift = nuisance.shift[place] - _log_threshold(theta, [trial.level for trial in trials], nuisance.between)
+        lowered = {k: arm.lowered for k, arm in enumerate(arms) if isinstance(arm, Count) and arm.lowered}
+        if lowered:
+            off = np.array([*lowered.values()]) * pm.HalfNormal("lowered", shape=len(lowered))
+            shift = pt.inc_subtensor(shift[[*lowered]], -off)
         shift = shift[:, None]
 
         def share(log_peak: Any, which: Any = slice(None)) -> Any:
@@ -289,9 +295,10 @@ class Joint:
         p = share(peaks.alone(alone) + log_amt)
         beside = [k for k, trial in enumerate(trials) if trial.beside is not None and amt[k] > 0]
         if beside:
-            both = peaks.together([_with_beside(trials[k], alone[k], amt[k]) for k in beside])
+            both = share(peaks.together([_with_beside(trials[k], alone[k], amt[k]) for k in beside]), beside)
+            already = share(peaks.together([_with_beside(trials[k], alone[k], 0.0) for k in beside]), beside)
             taking = nuisance.taking[[place[k] for k in beside]]
-            p = pt.set_subtensor(p[beside], (1.0 - taking) * p[beside] + taking * share(both, beside))
+            p = pt.set_subtensor(p[beside], (1.0 - taking) * p[beside] + taking * (both - already))
         return np.where(amt > 0, 1.0, 0.0) * p
 
     def _overdoses(self, theta: Theta, peaks: Peaks, reach: Reach, tau: Any, observed: Any) -> None:
@@ -346,10 +353,11 @@ _BEYOND = np.concatenate([[0.0], np.geomspace(0.01, 3.0, 36), [30.0]])
 _SIZE = {"WT": 75.0, "IBW": 66.0, "BMI": 25.0, "SEX": 0.0, "FED": 0.0}
 
 
-def _log_threshold(theta: Theta, levels: Sequence[int]) -> Any:
-    """Log r_k of some levels, the deepest of which is at drive 1."""
-    ladder = [pt.log(theta[f"r_{k}"]) if f"r_{k}" in theta else pt.constant(0.0) for k in range(1, max(levels) + 1)]
-    return pt.stack(ladder)[np.array(levels) - 1]
+def _log_threshold(theta: Theta, levels: Sequence[int | tuple[int, int]], between: Any = 0.0) -> Any:
+    """Log r_k of some levels, the deepest of which is at drive 1; of a pair, at the share `between` of the way."""
+    low, high = np.array([(level, level) if isinstance(level, int) else level for level in levels]).T
+    ladder = [pt.log(theta[f"r_{k}"]) if f"r_{k}" in theta else pt.constant(0.0) for k in range(1, max(high) + 1)]
+    return (1.0 - between) * pt.stack(ladder)[low - 1] + between * pt.stack(ladder)[high - 1]
 
 
 def _course(doses: Doses | None) -> Course:

@@ -30,6 +30,8 @@ class Nuisances(NamedTuple):
     """Share that takes what the trial names as beside; 0 where it names nothing."""
     shift: Any
     omega_report: Any
+    between: Any
+    """Where events between two levels lie, from 0 at the lower to 1 at the higher."""
 
     @classmethod
     def of(cls, trials: Sequence[Trial], tau: Any) -> Nuisances:
@@ -43,7 +45,9 @@ class Nuisances(NamedTuple):
         shift = tau * pm.Normal("xi_trial", dims="trial")
         # half-normal; its square alone counts, so that a sampler passes through 0 and is not led to -inf by its log
         omega_report = pm.Deterministic("omega_report", REPORTING * abs(pm.Normal("z omega_report")))
-        return cls(background, taking, shift, omega_report)
+        some = any(isinstance(t.level, tuple) for t in trials)
+        between = pm.Uniform("between_levels", 0.0, 1.0) if some else pt.constant(0.0)
+        return cls(background, taking, shift, omega_report, between)
 
 
 def priors_recorded(trials: Sequence[Trial]) -> dict[str, tuple[Any, Any]]:
