@@ -16,7 +16,7 @@ from vtrial.calibration.held import log_ratios
 from vtrial.calibration.joint import Joint
 from vtrial.library import SCENARIOS
 from vtrial.model.posterior import open_posterior, posterior_path
-from vtrial.report.candidates import predictions, risks_of_candidates
+from vtrial.report.refits import predictions, risks_of_refits
 
 MODEL = load_model("baclofen_pregabalin")
 EVIDENCE = load_evidence(MODEL)
@@ -40,7 +40,7 @@ def found(posterior):
 def test_every_number_of_the_evidence_is_held_against_the_posterior(found):
     counts = [len(t.arms) + len(t.ratios) for t in EVIDENCE.trials]
     assert len(found) == len(EVIDENCE.kinetics) + sum(counts) + len(EVIDENCE.overdoses) + len(EVIDENCE.cases)
-    assert {piece.target for piece in found} == {"kinetics", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9"}
+    assert {piece.target for piece in found} == {"kinetics", *EVIDENCE.targets}
 
 
 def test_likelihood_of_a_count_is_binomial_at_its_probability(found, posterior):
@@ -71,14 +71,16 @@ def test_leaving_out_a_target_reweights_as_exact_weights_do():
     assert table.loc["all", "risk"] == pytest.approx(0.0, abs=0.03)
 
 
-def test_a_candidate_that_is_what_simulates_gives_the_risks_of_the_run(calibrated):
+def test_a_refit_that_is_what_simulates_gives_the_risks_of_the_run(calibrated):
     scenario = load_scenario(SCENARIOS / "calibration.yaml", size="small")
     asked = scenario.spec.sensitivities
     scenario = replace(scenario, spec=scenario.spec.model_copy(update={"sensitivities": None}))
     result = run(scenario, posterior=posterior_path(MODEL))
     scenario = replace(scenario, spec=scenario.spec.model_copy(update={"sensitivities": asked}))
-    every = dict.fromkeys(("log-normal", "one spread", "Student-t"), calibrated)
-    found = risks_of_candidates(scenario, result["theta"].to_dataset(), every)
+    every = {name: calibrated.copy() for name in ("log-normal", "one spread", "Student-t")}
+    for name, tree in every.items():
+        tree.attrs = {**tree.attrs, "sensitivity": name}
+    found = risks_of_refits(scenario, result["theta"].to_dataset(), every)
     risks = result["risk"].to_dataset()["mean"].sel(outcome="level3_7d")
     assert len(found) == 3 * len(asked.arms) * len(asked.strata)
     for arm, stratum in product(asked.arms, asked.strata):

@@ -29,9 +29,9 @@ from vtrial.model.posterior import (
 )
 from vtrial.problem import InputError
 from vtrial.report import print_risks
-from vtrial.report.candidates import read_candidates
 from vtrial.report.facts import FIXED_NOTE
 from vtrial.report.page import render_html, render_markdown
+from vtrial.report.refits import read_refits
 
 MODEL = load_model("baclofen_pregabalin")
 FREE = [p.name for p in MODEL.params if not isinstance(p.prior, Fixed)]
@@ -456,6 +456,8 @@ def test_a_parameter_that_is_held_is_not_sampled_and_its_posterior_is_not_that_o
         (["--fix", "r_2=3", "-o", "x.nc"], "allows 0 to 1"),
         (["--fix", "omega_GFR=0", "-o", "x.nc"], "the model fixes it"),
         (["--fix", "alpha=0"], "say where to write"),
+        (["--without", "C15", "-o", "x.nc"], "did you mean 'C5'"),
+        (["--without", "C5"], "--without: say where to write"),
         (["--sensitivity", "student-t", "-o", "x.nc"], "did you mean 'Student-t'"),
         (["--sensitivity", "Student-t"], "say where to write"),
     ],
@@ -475,26 +477,35 @@ def test_another_sensitivity_is_calibrated_to_be_compared_and_does_not_simulate(
     assert describe_posterior(path)["sensitivity"] == "Student-t"
     with pytest.raises(InputError, match="sensitivity that is 'Student-t', and log-normal is what simulates"):
         read_posterior(MODEL, None, path)
-    assert read_candidates(MODEL, [path]) == {"Student-t": path}
+    assert read_refits(MODEL, [path]) == {"S Student-t": path}
 
 
-def test_candidates_that_say_nothing_are_refused_all_at_once(sampler, tmp_path):
+def test_refits_that_say_nothing_are_refused_all_at_once(sampler, tmp_path):
     made = {"own": (), "held": ("--fix", "alpha=0", "--sensitivity", "Student-t"), "t": ("--sensitivity", "Student-t")}
+    made["less"] = ("--without", "C5", "--without", "C6")
     for name, options in made.items():
         assert call("calibrate", "baclofen_pregabalin", *options, "-o", tmp_path / f"{name}.nc")[0] == 0
     written(tmp_path / "old.nc", sensitivity="Student-t", model_sha256="older")
     again = shutil.copy(tmp_path / "t.nc", tmp_path / "again.nc")
     with pytest.raises(InputError) as refused:
-        read_candidates(MODEL, [*(tmp_path / f"{name}.nc" for name in ("own", "held", "t", "old")), Path(again)])
+        read_refits(MODEL, [*(tmp_path / f"{name}.nc" for name in ("own", "held", "t", "old", "less")), Path(again)])
     said = [str(problem) for problem in refused.value.problems]
     told = (
-        "own.nc: of the sensitivity that simulates",
-        "held.nc: holds parameters",
+        "own.nc: calibrated as the posterior of the model is",
         "old.nc: made from another model file",
-        "again.nc: of the same sensitivity (Student-t) as",
+        "again.nc: of the same (S Student-t) as",
     )
     assert len(said) == len(told)
     assert all(text in problem for text, problem in zip(told, said, strict=True))
+    named = read_refits(MODEL, [tmp_path / "held.nc", tmp_path / "less.nc"])
+    assert [*named] == ["S Student-t, alpha = 0", "without C5, without C6"]
+
+
+def test_a_target_left_out_is_in_no_likelihood(sampler, tmp_path):
+    assert call("calibrate", "baclofen_pregabalin", "--without", "C7", "-o", tmp_path / "less.nc")[0] == 0
+    left = sampler.joint.evidence
+    assert [one.study for one in left.overdoses] == ["Isoardi 2020"]
+    assert {one.target for one in left.trials} == {"C1", "C2", "C3", "C4", "C5", "C6", "healthy"}
 
 
 def test_evidence_that_changes_while_a_model_is_calibrated_is_not_that_of_its_posterior(sampler, library, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -136,6 +136,7 @@ def calibrate(
     model: Model,
     *,
     fix: Mapping[str, float] | None = None,
+    without: Sequence[str] = (),
     sensitivity: str = SIMULATES,
     seed: int = 20260701,
     chains: int = CHAINS,
@@ -151,6 +152,8 @@ def calibrate(
     model : Model
     fix : dict
         Parameters held at a value, in the units of the model: the posterior of all others given it.
+    without : sequence of str
+        Targets of the evidence that are left out.
     sensitivity : str
         How it is distributed, one of `vtrial.calibration.sensitivity.SENSITIVITIES`; the default alone simulates.
     seed : int
@@ -179,7 +182,8 @@ def calibrate(
         raise InputError(problems)
     made_from = belongings(model)  # now: the files may change while it samples
     params = [replace(p, prior=Fixed(fix[p.name])) if p.name in fix else p for p in model.params]
-    joint, start = Joint(replace(model, params=tuple(params)), evidence, sensitivity=sensitivity), time.perf_counter()
+    joint = Joint(replace(model, params=tuple(params)), evidence.without(without), sensitivity=sensitivity)
+    start = time.perf_counter()
     tell("writing the joint model, compiling it (minutes) and sampling it")
     traced = sample(compile_joint(joint), seed=seed, chains=chains, warm_up=warm_up, draws=draws, progress=progress)
     tell(f"sampled in {time.perf_counter() - start:.0f} s")
@@ -194,6 +198,7 @@ def calibrate(
     attributes: dict[str, Any] = made_from | {
         "model": model.name,
         "held": json.dumps(fix),
+        "without": json.dumps([*without]),
         "sensitivity": sensitivity,
         "seed": seed,
         "sampler": json.dumps({"chains": chains, "warm_up": warm_up, "draws": draws, "target_accept": TARGET_ACCEPT}),

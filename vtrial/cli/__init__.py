@@ -228,11 +228,17 @@ def calibrate(
             "vtrial run --posterior FILE; without a report). May be repeated.",
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TARGET", help="Leave a target of the evidence out (C5), to -o FILE as --fix. May be repeated."
+        ),
+    ] = None,
     sensitivity: Annotated[
         str,
         typer.Option(
             help="How sensitivity is distributed: log-normal, or, to compare (to -o FILE, for vtrial criticise "
-            "--candidate FILE), one spread, Student-t or susceptible share."
+            "--refit FILE), one spread, Student-t or susceptible share."
         ),
     ] = "log-normal",
     output: Annotated[
@@ -245,32 +251,35 @@ def calibrate(
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
-    from vtrial.cli.posterior import posterior_table, read_fixed, read_sensitivity
+    from vtrial.cli.posterior import check_targets, posterior_table, read_fixed, read_sensitivity
     from vtrial.model import load_model
     from vtrial.model.posterior import describe_posterior, doubts, posterior_path
 
     chosen = load_model(model)
     evidence = load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
     held, candidate = read_fixed(chosen, fix or []), read_sensitivity(sensitivity)
-    if (held or candidate) and output is None:
-        given = "--fix" if held else "--sensitivity"
+    check_targets(evidence, without or [])
+    refit = {"--fix": held, "--without": without, "--sensitivity": candidate}
+    if any(refit.values()) and output is None:
+        given = next(option for option, asked in refit.items() if asked)
         raise InputError([f"{given}: say where to write (-o FILE): runs would take it for the posterior of the model"])
     path = output or posterior_path(chosen)
     refuse_unwritable(path)
-    refuse_foreign(report, CALIBRATION)
+    if not any(refit.values()):
+        refuse_foreign(report, CALIBRATION)
     err.print("loading the sampler")
     from vtrial.calibration import fit
 
     with sampling_bar() as progress:
         found = fit.calibrate(
-            chosen, fix=held, sensitivity=sensitivity, seed=seed, chains=chains, warm_up=warm_up, draws=draws,
-            progress=progress, tell=lambda text: err.print(plain(text), soft_wrap=True),
+            chosen, fix=held, without=without or (), sensitivity=sensitivity, seed=seed, chains=chains, warm_up=warm_up,
+            draws=draws, progress=progress, tell=lambda text: err.print(plain(text), soft_wrap=True),
         )  # fmt: skip
         fit.save_posterior(found, chosen, path)
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
-    if not (held or candidate):
+    if not any(refit.values()):
         _write_criticism(chosen, evidence, path, report)
     fail("doubtful", doubts(described))
 
@@ -279,11 +288,11 @@ def calibrate(
 @guarded
 def criticise(
     model: Annotated[str, typer.Argument(help="Name of a model with a posterior in the library.", show_default=False)],
-    candidate: Annotated[
+    refit: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Compare with this one of vtrial calibrate --sensitivity. May be repeated.",
+            help="Compare with this one of vtrial calibrate --fix, --without or --sensitivity. May be repeated.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("reports/calibration"),
@@ -297,15 +306,15 @@ def criticise(
     path = shipped_posterior(chosen)
     if path is None:
         raise InputError([f"{model} has no posterior: run 'vtrial calibrate {model}' first"])
-    from vtrial.report.candidates import read_candidates
+    from vtrial.report.refits import read_refits
 
-    candidates = read_candidates(chosen, candidate or [])
+    refits = read_refits(chosen, refit or [])
     refuse_foreign(output, CALIBRATION)
-    _write_criticism(chosen, evidence, path, output, candidates)
+    _write_criticism(chosen, evidence, path, output, refits)
 
 
 def _write_criticism(
-    model: Model, evidence: Evidence, path: Path, folder: Path, candidates: Mapping[str, Path] | None = None
+    model: Model, evidence: Evidence, path: Path, folder: Path, refits: Mapping[str, Path] | None = None
 ) -> None:
     from vtrial import trial
     from vtrial.library import SCENARIOS
@@ -317,8 +326,8 @@ def _write_criticism(
     with progress_bar() as progress:
         result = trial.run(scenario, posterior=path, progress=progress)
     with whole(folder) as part:
-        others = {name: open_posterior(file) for name, file in (candidates or {}).items()}
-        write_calibration(model, evidence, open_posterior(path), scenario, result, part, candidates=others)
+        others = {name: open_posterior(file) for name, file in (refits or {}).items()}
+        write_calibration(model, evidence, open_posterior(path), scenario, result, part, refits=others)
     out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from vtrial.model.prior import Fixed
 from vtrial.problem import InputError, nearest
 
 if TYPE_CHECKING:
+    from vtrial.calibration.evidence import Evidence
     from vtrial.model import Model
 
 INTERVAL = 0.95
@@ -83,6 +84,14 @@ def read_fixed(model: Model, given: Sequence[str]) -> dict[str, float]:
     if problems:
         raise InputError(problems)
     return found
+
+
+def check_targets(evidence: Evidence, given: Sequence[str]) -> None:
+    """Refuse to leave out what is no target of the evidence."""
+    known = evidence.targets
+    problems = [f"--without {one}: unknown target; {nearest(one, known)}" for one in given if one not in known]
+    if problems:
+        raise InputError(problems)
 
 
 def read_sensitivity(given: str) -> bool:

@@ -65,8 +65,8 @@ def sampling_bar() -> Iterator[Callable[[int, int, int], None]]:
 
 OURS = {"result.nc", "report.html", "report.md", "estimates.csv", "figures"}
 CALIBRATION = {"report.html", "figures", *(f"{name}.csv" for name in (
-    "fit", "parameters", "power_scaling", "without_targets", "by_study", "assumptions", "diagnostics", "candidates",
-    "candidate_risks",
+    "fit", "parameters", "power_scaling", "without_targets", "by_study", "assumptions", "diagnostics", "refits",
+    "refit_risks",
 ))}  # fmt: skip
 """What the report of a calibration consists of."""
 

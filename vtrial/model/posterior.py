@@ -7,6 +7,7 @@ the sha256 of the model file and of the evidence that it was made from. Files ma
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -142,7 +143,7 @@ def read_posterior(model: Model, draws: int | None, path: Path) -> dict[str, Any
     sensitivity = tree.attrs.get("sensitivity", SIMULATES)
     if sensitivity != SIMULATES:
         text = f"calibrated for a sensitivity that is '{sensitivity}', and {SIMULATES} is what simulates"
-        raise InputError([Problem(f"{text}: it is for vtrial criticise --candidate", file=path)])
+        raise InputError([Problem(f"{text}: it is for vtrial criticise --refit", file=path)])
     data = _draws(tree)
     if "chain" in data.dims:
         data = data.stack(sample=("draw", "chain"))  # so that the first draws are of all chains
@@ -180,11 +181,12 @@ def describe_posterior(path: Path) -> dict[str, Any]:
     -------
     dict
         ``file`` and ``sha256``; as far as the file tells them ``model``, ``held`` (JSON: parameters held at a value),
-        ``sensitivity``, ``model_sha256``, ``evidence_sha256``, ``seed``, ``sampler`` and ``versions`` (JSON),
+        ``without`` (JSON: targets of the evidence left out), ``sensitivity``, ``model_sha256``, ``evidence_sha256``,
+        ``seed``, ``sampler`` and ``versions`` (JSON),
         ``worst_rhat``, ``least_ess`` (bulk or tail) and ``divergences``.
     """
     tree = open_posterior(path)
-    told = ("model", "held", "sensitivity", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
+    told = ("model", "held", "without", "sensitivity", "model_sha256", "evidence_sha256", "seed", "sampler", "versions")
     found: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     for name in told:
         if name in tree.attrs:
@@ -196,6 +198,31 @@ def describe_posterior(path: Path) -> dict[str, Any]:
         found["least_ess"] = float(min(table[name].min(skipna=False) for name in ("ess_bulk", "ess_tail")))
         found["divergences"] = int(table.attrs["divergences"])
     return found
+
+
+def otherwise(described: Mapping[str, Any]) -> str:
+    """What a posterior was calibrated for that is not the posterior of its model.
+
+    Parameters
+    ----------
+    described : mapping
+        From `describe_posterior`.
+
+    Returns
+    -------
+    str
+        Empty if nothing.
+
+    Examples
+    --------
+    >>> otherwise({"sensitivity": "Student-t", "held": '{"alpha": 0.0}', "without": '["C5"]'})
+    'S Student-t, alpha = 0, without C5'
+    """
+    sensitivity = described.get("sensitivity", SIMULATES)
+    parts = [] if sensitivity == SIMULATES else [f"S {sensitivity}"]
+    parts += [f"{name} = {value:g}" for name, value in json.loads(described.get("held", "{}")).items()]
+    parts += [f"without {target}" for target in json.loads(described.get("without", "[]"))]
+    return ", ".join(parts)
 
 
 def doubts(described: Mapping[str, Any]) -> list[str]:

@@ -16,8 +16,8 @@ from vtrial.calibration.evidence import Evidence
 from vtrial.model import Model
 from vtrial.model.posterior import SIMULATES
 from vtrial.report import digits
-from vtrial.report.candidates import predictions, risks_of_candidates
 from vtrial.report.facts import NOTICE
+from vtrial.report.refits import predictions, risks_of_refits
 from vtrial.scenario import Scenario
 
 
@@ -43,7 +43,7 @@ def write_calibration(
     result: xr.DataTree,
     folder: Path | str,
     *,
-    candidates: Mapping[str, xr.DataTree] | None = None,
+    refits: Mapping[str, xr.DataTree] | None = None,
 ) -> None:
     """Write the report of a calibration into a folder that exists.
 
@@ -60,8 +60,8 @@ def write_calibration(
         A run of it on all draws of the posterior.
     folder : path
         Gets `report.html`, tables as CSV, and `figures/NAME.svg` and `.png`.
-    candidates : dict of str to xarray.DataTree
-        Posteriors of other distributions of sensitivity.
+    refits : dict of str to xarray.DataTree
+        Other calibrations, by what they are for.
     """
     from vtrial.report import plot_calibration as plot
     from vtrial.report import style
@@ -79,11 +79,11 @@ def write_calibration(
         "assumptions": _assumptions(model, evidence, posterior, scenario, result),
         "diagnostics": calibrated["diagnostics"].to_dataset().to_dataframe(),
     }
-    if candidates:
-        every = {SIMULATES: calibrated} | dict(candidates)
-        implied = risks_of_candidates(scenario, result["theta"].to_dataset(), every)
-        tables |= {"candidates": predictions(model, evidence, every), "candidate_risks": _risks(implied)}
-    bars = _bars(tables["assumptions"], tables.get("candidate_risks"))
+    if refits:
+        every = {SIMULATES: calibrated} | dict(refits)
+        implied = risks_of_refits(scenario, result["theta"].to_dataset(), every)
+        tables |= {"refits": predictions(model, evidence, every), "refit_risks": _risks(implied)}
+    bars = _bars(tables["assumptions"], tables.get("refit_risks"))
     with style.styled():
         drawn = {
             "fit_of_events": plot.fit_of_events(tables["fit"]),
@@ -135,12 +135,12 @@ def _assumptions(
 
 
 def _bars(assumptions: pd.DataFrame, implied: pd.DataFrame | None) -> pd.DataFrame:
-    """Assumptions and other distributions of sensitivity, as cases; their risks over the scenario's, ``fold``."""
+    """Assumptions and other calibrations, as cases; their risks over the scenario's, ``fold``."""
     bars = assumptions
     if implied is not None:
         own = implied.reset_index(names="name")
-        own[["sensitivity", "arm", "stratum"]] = own["name"].str.extract("(.*?): (.*?), (.*)")
-        own = own[own["sensitivity"] != SIMULATES].assign(case="S: " + own["sensitivity"])
+        own[["refit", "arm", "stratum"]] = own["name"].str.extract("(.*?): (.*?), (.*)")
+        own = own[own["refit"] != SIMULATES].assign(case="refit: " + own["refit"])
         bars = pd.concat([bars, own[["arm", "stratum", "case", "mean", "mcse"]]], ignore_index=True)
     # the scenario itself comes first
     return bars.assign(fold=bars["mean"] / bars.groupby(["arm", "stratum"])["mean"].transform("first"))

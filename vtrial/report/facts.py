@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial.estimand import POPULATION
-from vtrial.model.posterior import doubts
+from vtrial.model.posterior import doubts, otherwise
 from vtrial.report.digits import quantile_error
 
 type Array = NDArray[np.float64]
@@ -128,8 +128,8 @@ class Facts:
         told = self.posterior
         if not told:
             return f"Parameters: {self.parameters}."
-        held = ", ".join(f"{name} = {value:g}" for name, value in json.loads(told.get("held", "{}")).items())
-        text = f"Parameters: {self.parameters} (sha256 {told['sha256'][:12]}{held and ', given ' + held})"
+        other = otherwise(told)
+        text = f"Parameters: {self.parameters} (sha256 {told['sha256'][:12]}{other and ', given ' + other})"
         if "worst_rhat" not in told:
             return f"{text}, a file without diagnostics."
         count = told["divergences"]

@@ -88,7 +88,8 @@ def prior_and_posterior(table: pd.DataFrame) -> Figure:
         return (table[name].to_numpy(float) - middle) / half
 
     axes.hlines(rows, at("prior_lo"), at("prior_hi"), color=style.LIGHT, lw=7)
-    axes.vlines([at("file_lo"), at("file_hi")], rows - 0.35, rows + 0.35, color=style.BLACK, lw=0.8)
+    for end in ("file_lo", "file_hi"):
+        axes.vlines(at(end), rows - 0.35, rows + 0.35, color=style.BLACK, lw=0.8)
     axes.hlines(rows, at("lo"), at("hi"), color=style.BLUE, lw=2)
     axes.plot(at("median"), rows, "o", color=style.BLUE, ms=3.5)
     style.name_rows(axes, [f"{name}  {row.shrinkage:.0%}" for name, row in table.iterrows()])
@@ -102,7 +103,7 @@ def power_scaling(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     values = table.to_numpy(float)
     shown = axes.imshow(np.minimum(values, 0.5), aspect="auto", cmap=style.colours("cividis"), vmin=0, vmax=0.5)
-    axes.set_xticks(range(table.shape[1]), list(table.columns))
+    axes.set_xticks(range(table.shape[1]), list(table.columns), rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(table)), list(table.index))
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
@@ -140,7 +141,7 @@ def tornado(table: pd.DataFrame) -> Figure:
             axes.set_xticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])
             axes.minorticks_off()
             style.name_rows(axes, cases)
-            axes.set_title(f"{arm}, {stratum}: {base:.2%}", loc="left", size=7)
+            axes.set_title(f"{arm}\n{stratum}: {base:.2%}", loc="left", size=7)
     figure.supxlabel(
         "risk of coma within 7 d over that of the scenario (lines: MCSE; diamonds: draws reweighted)", size=8
     )

@@ -1,4 +1,4 @@
-"""Other distributions of sensitivity beside the one that simulates: what each predicts, and what it implies."""
+"""Calibrations that differ from the one that simulates: what each predicts, and what it implies."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from scipy.special import ndtri
 from vtrial.calibration import criticise
 from vtrial.calibration.evidence import Evidence
 from vtrial.model import Model
-from vtrial.model.posterior import SIMULATES, belongings, describe_posterior
+from vtrial.model.posterior import belongings, describe_posterior, otherwise
 from vtrial.patients import draw_patients
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 from vtrial.treatment import expose_reference, simulate
 
 
-def read_candidates(model: Model, paths: list[Path]) -> dict[str, Path]:
-    """Files of ``vtrial calibrate --sensitivity`` by what they were calibrated for.
+def read_refits(model: Model, paths: list[Path]) -> dict[str, Path]:
+    """Files of ``vtrial calibrate --fix``, ``--without`` or ``--sensitivity`` by what they were calibrated for.
 
     Raises
     ------
     InputError
-        If one cannot be read, is of no other sensitivity than simulates, was made from another model file or other
-        evidence, holds a parameter at a value, or is of the same sensitivity as another.
+        If one cannot be read, is of nothing else than the posterior of the model, was made from another model file or
+        other evidence, or is of the same as another.
     """
     found, problems = dict[str, Path](), []
     for path in paths:
         told = describe_posterior(path)
-        name = told.get("sensitivity", SIMULATES)
-        if name == SIMULATES:
-            problems.append(Problem(f"of the sensitivity that simulates ({SIMULATES}), not of a candidate", file=path))
+        name = otherwise(told)
+        if not name:
+            problems.append(Problem("calibrated as the posterior of the model is: nothing to compare", file=path))
         elif any(told.get(key) != digest for key, digest in belongings(model).items()):
             problems.append(
                 Problem(f"made from another model file or other evidence than that of {model.name}", file=path)
             )
-        elif told.get("held", "{}") != "{}":
-            problems.append(Problem(f"holds parameters at values ({told['held']})", file=path))
         elif name in found:
-            problems.append(Problem(f"of the same sensitivity ({name}) as {found[name]}", file=path))
+            problems.append(Problem(f"of the same ({name}) as {found[name]}", file=path))
         else:
             found[name] = path
     if problems:
@@ -59,17 +57,19 @@ def predictions(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.Da
     model, evidence
         What all were calibrated on.
     posteriors : dict of str to xarray.DataTree
-        Posterior files by sensitivity.
+        Posterior files by what they were calibrated for. Those without a target are passed over.
 
     Returns
     -------
     pandas.DataFrame
-        Index: sensitivities. ``elpd`` of all studies, ``difference`` to the first and its ``se``, root of the number of
-        studies times the SD of their differences (Vehtari, Gelman, Gabry 2017); ``khat``: studies whose weights do not
-        carry; ``rhat``: the worst; ``divergences``.
+        Index: names of the posteriors. ``elpd`` of all studies, ``difference`` to the first and its ``se``, root of
+        the number of studies times the SD of their differences (Vehtari, Gelman, Gabry 2017); ``khat``: studies whose
+        weights do not carry; ``rhat``: the worst; ``divergences``.
     """
     rows, first = {}, None
     for name, tree in posteriors.items():
+        if tree.attrs.get("without", "[]") != "[]":
+            continue
         studies = criticise.by_study(criticise.pieces(model, evidence, tree["posterior"].to_dataset()))
         first = studies if first is None else first
         difference = studies["elpd"] - first["elpd"]
@@ -82,26 +82,26 @@ def predictions(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.Da
     return pd.DataFrame(rows).T
 
 
-def risks_of_candidates(
+def risks_of_refits(
     scenario: Scenario, theta: xr.Dataset, posteriors: Mapping[str, xr.DataTree]
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The primary risk by draw, of the arms and strata of the scenario's sensitivities, under each sensitivity.
+    """The primary risk by draw, of the arms and strata of the scenario's sensitivities, under each posterior.
 
     A run gives Phi(x / omega_S) of each patient; x, the log of the highest drive over the threshold, is then what the
-    candidate's own distribution is asked of.
+    posterior's own distribution of sensitivity is asked of.
 
     Parameters
     ----------
     scenario : Scenario
     theta : xarray.Dataset
-        Parameters of a run, in whose place those of each candidate are put.
+        Parameters of a run, in whose place those of each posterior are put.
     posteriors : dict of str to xarray.DataTree
-        Posterior files by sensitivity.
+        Posterior files by what they were calibrated for.
 
     Returns
     -------
     dict of str to array, shape (draw,)
-        By ``sensitivity: arm, stratum``.
+        By ``posterior: arm, stratum``.
     """
     from vtrial.calibration.sensitivity import SENSITIVITIES, share_beyond
 
@@ -115,11 +115,12 @@ def risks_of_candidates(
         own = {key: draws[key].to_numpy().astype(float)[:n] for key in theta.data_vars if key in draws}
         these = theta.isel(draw=slice(0, n)).assign({key: ("draw", values) for key, values in own.items()})
         cohort, reference = draw_patients(scenario, these, strata=asked.strata), expose_reference(scenario, these)
-        its = {key: draws[key].to_numpy().astype(float)[:n] for key in ["omega_S", *SENSITIVITIES[name].own]}
+        sensitivity = str(tree.attrs["sensitivity"])
+        its = {key: draws[key].to_numpy().astype(float)[:n] for key in ["omega_S", *SENSITIVITIES[sensitivity].own]}
         for arm in asked.arms:
             outcome = simulate(scenario, cohort, arm, reference)[primary]
             for stratum in asked.strata:
                 p = np.clip(outcome.sel(stratum=stratum).transpose("draw", "patient").to_numpy(), 1e-300, 1 - 1e-15)
                 x = its["omega_S"][:, None] * ndtri(p)
-                found[f"{name}: {arm}, {stratum}"] = share_beyond(name, x, **its).mean(axis=1)
+                found[f"{name}: {arm}, {stratum}"] = share_beyond(sensitivity, x, **its).mean(axis=1)
     return found
