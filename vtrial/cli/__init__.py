@@ -81,10 +81,10 @@ def _source(scenario: Scenario) -> str:
 
 def _uncalibrated(scenario: Scenario) -> str:
     """A warning if a run falls back on the priors of a model that could be calibrated; else nothing."""
-    from vtrial.model.posterior import PRIOR, belongings
+    from vtrial.model.posterior import belongings, posterior_path
 
-    fallen = scenario.spec.model.draws_from is None and scenario.draws_from() == PRIOR
-    if not fallen or not belongings(scenario.model)["evidence_sha256"]:
+    chosen = scenario.spec.model.draws_from is not None or posterior_path(scenario.model).exists()
+    if chosen or not belongings(scenario.model)["evidence_sha256"]:
         return ""
     name = scenario.model.name
     return (
@@ -103,7 +103,7 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
     for path in scenarios:
         try:
             scenario = load_scenario(path)
-            source, warning = _source(scenario), _uncalibrated(scenario)
+            source = _source(scenario)
         except InputError as error:
             problems += error.problems
             continue
@@ -113,7 +113,7 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
             f", parameters from {source}",
             soft_wrap=True,
         )
-        if warning:
+        if warning := _uncalibrated(scenario):
             err.print(warning, soft_wrap=True)
     if problems:
         raise InputError(problems)
@@ -259,13 +259,15 @@ def calibrate(
     evidence = load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
     held, candidate = read_fixed(chosen, fix or []), read_sensitivity(sensitivity)
     check_targets(evidence, without or [])
-    refit = {"--fix": held, "--without": without, "--sensitivity": candidate}
-    if any(refit.values()) and output is None:
-        given = next(option for option, asked in refit.items() if asked)
-        raise InputError([f"{given}: say where to write (-o FILE): runs would take it for the posterior of the model"])
+    options = {"--fix": held, "--without": without, "--sensitivity": candidate}
+    refit = [option for option, given in options.items() if given]
+    if refit and output is None:
+        raise InputError(
+            [f"{refit[0]}: say where to write (-o FILE): runs would take it for the posterior of the model"]
+        )
     path = output or posterior_path(chosen)
     refuse_unwritable(path)
-    if not any(refit.values()):
+    if not refit:
         refuse_foreign(report, CALIBRATION)
     err.print("loading the sampler")
     from vtrial.calibration import fit
@@ -279,7 +281,7 @@ def calibrate(
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
-    if not any(refit.values()):
+    if not refit:
         _write_criticism(chosen, evidence, path, report)
     fail("doubtful", doubts(described))
 
