@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
@@ -16,7 +17,7 @@ from vtrial.calibration.held import log_ratios
 from vtrial.calibration.joint import Joint
 from vtrial.library import SCENARIOS
 from vtrial.model.posterior import open_posterior, posterior_path
-from vtrial.report.refits import predictions, risks_of_refits
+from vtrial.report.refits import by_refit, predictions, risks_of_refits
 
 MODEL = load_model("baclofen_pregabalin")
 EVIDENCE = load_evidence(MODEL)
@@ -88,6 +89,18 @@ def test_a_refit_that_is_what_simulates_gives_the_risks_of_the_run(calibrated):
         assert normal == pytest.approx(risks.sel(arm=arm, stratum=stratum).to_numpy(), rel=1e-6)
         assert one == pytest.approx(normal, rel=1e-12)  # where nobody reports, there is one spread
         assert (student > normal)[normal < 0.01].all()  # t has no thin tails
+
+
+def test_a_target_left_out_by_a_refit_has_its_risk():
+    weights = pd.DataFrame(
+        {"ARM0, old": [0.1, np.nan, np.nan], "ARM1, old": [0.2, 0.3, np.nan], "khat": [0.0, 0.4, 0.9]},
+        index=["all", "C1", "C2"],
+    )
+    table = by_refit(weights, {"without C2: ARM0, old": np.array([0.4, 0.6]), "b_age = 0: ARM0, old": np.array([9.0])})
+    assert table["by"].tolist() == ["weights", "weights", "refit"]
+    assert table.loc["C2", "ARM0, old"] == 0.5
+    assert np.isnan(table.loc["C2", ["ARM1, old", "khat"]].astype(float)).all()
+    assert table.loc[["all", "C1"]].drop(columns="by").astype(float).equals(weights.loc[["all", "C1"]])
 
 
 def test_differences_of_predictions_are_over_studies(calibrated):

@@ -9,22 +9,23 @@ nothing written.
 | `console` | the two consoles, and how a command ends that cannot go on |
 | `work` | long work: bars, and files that are written whole or not at all |
 | `posterior` | posteriors as tables, parameters that are held |
+| `said` | what the commands read off a line or say in one: a patient, his first day, where parameters come from |
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from vtrial.cli.console import err, fail, guarded, out, plain
+from vtrial.cli.said import first_day, read_clock, read_patient, source, uncalibrated
 from vtrial.cli.work import CALIBRATION, compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
 from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
@@ -71,28 +72,6 @@ def _trajectories(scenario: Scenario) -> int:
     return len(scenario.arms) * len(scenario.population.strata) * scenario.draws * scenario.patients
 
 
-def _source(scenario: Scenario) -> str:
-    """Where the parameters of a run will come from; an `InputError` if it cannot be used."""
-    from vtrial.model.posterior import PRIOR
-
-    source = scenario.draws_from()
-    return "the priors" if source == PRIOR else f"posterior {Path(source).name}"
-
-
-def _uncalibrated(scenario: Scenario) -> str:
-    """A warning if a run falls back on the priors of a model that could be calibrated; else nothing."""
-    from vtrial.model.posterior import belongings, posterior_path
-
-    chosen = scenario.spec.model.draws_from is not None or posterior_path(scenario.model).exists()
-    if chosen or not belongings(scenario.model)["evidence_sha256"]:
-        return ""
-    name = scenario.model.name
-    return (
-        f"[yellow]from the priors:[/] {name} has evidence but no posterior: calibrate it (vtrial calibrate {name}), "
-        "or say so (model.draws_from: prior)"
-    )
-
-
 @app.command()
 @guarded
 def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (YAML).", show_default=False)]) -> None:
@@ -103,17 +82,17 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
     for path in scenarios:
         try:
             scenario = load_scenario(path)
-            source = _source(scenario)
+            parameters = source(scenario)
         except InputError as error:
             problems += error.problems
             continue
         out.print(
             f"[green]ok[/] {plain(str(path))}: {len(scenario.arms)} arms x {len(scenario.population.strata)} strata x "
             f"{scenario.draws} draws x {scenario.patients} patients = {_trajectories(scenario):,} patient-trajectories"
-            f", parameters from {source}",
+            f", parameters from {parameters}",
             soft_wrap=True,
         )
-        if warning := _uncalibrated(scenario):
+        if warning := uncalibrated(scenario):
             err.print(warning, soft_wrap=True)
     if problems:
         raise InputError(problems)
@@ -145,7 +124,7 @@ def run(
             from vtrial.scenario import load_scenario
         with stage("read the scenario"):
             checked = load_scenario(scenario, size=size.value)
-        if posterior is None and (warning := _uncalibrated(checked)):
+        if posterior is None and (warning := uncalibrated(checked)):
             err.print(warning, soft_wrap=True)
         folder = output or Path("reports") / scenario.stem
         refuse_foreign(folder)
@@ -345,10 +324,10 @@ def policies(
     from vtrial.policy import load_policies
 
     house = load_policies()
-    covariates = _read_patient(patient) if patient else None
+    covariates = read_patient(patient) if patient else None
     table = Table("policy", "drug", "grade", "first day" if covariates else "title", title="Policies")
     for name, policy in house.policies.items():
-        text = _first_day(policy, covariates, _read_clock(start)) if covariates else policy.title
+        text = first_day(policy, covariates, read_clock(start)) if covariates else policy.title
         table.add_row(*map(plain, (name, policy.drug, policy.grade, text)))
     out.print(table)
     arms = Table("arm", "grade", "role", "policies", title="Arms")
@@ -359,46 +338,6 @@ def policies(
         arms.add_row(*map(plain, (name, arm.grade or "", arm.role, pairs)))
     out.print(arms)
     out.print("Research software: not for dosing decisions in patients.")
-
-
-def _read_clock(given: str) -> float:
-    from pydantic import TypeAdapter, ValidationError
-
-    from vtrial.spec import Clock
-
-    try:
-        return TypeAdapter(Clock).validate_python(given)
-    except ValidationError as error:
-        raise InputError([f"--start: {detail['msg']}" for detail in error.errors()]) from None
-
-
-def _read_patient(text: str) -> dict[str, Any]:
-    """Covariates of a patient written on one line."""
-    import numpy as np
-    from pydantic import ValidationError
-
-    from vtrial.patients import covariates_of
-    from vtrial.population.strata import Patient
-
-    form = r"\s*([\d.]+)\s*(?:y|year|years)?\s+([FM])\s+([\d.]+\s*\w+)\s+([\d.]+\s*\w+)\s+SCR\s+([\d.]+\s*\S+)\s*"
-    match = re.fullmatch(form, text, re.IGNORECASE)
-    if not match:
-        raise InputError([f"--patient: '{text}' is not of the form '68 F 154 cm 65 kg SCR 0.713 mg/dL'"])
-    age, sex, height, weight, scr = match.groups()
-    given = {"age": f"{age} year", "sex": sex.upper(), "height": height, "weight": weight, "scr": scr}
-    try:
-        patient = Patient.model_validate(given)
-    except ValidationError as error:
-        raise InputError([f"--patient: {detail['loc'][0]}: {detail['msg']}" for detail in error.errors()]) from None
-    return {name: np.atleast_1d(value) for name, value in covariates_of(patient).items()}
-
-
-def _first_day(policy: Any, covariates: dict[str, Any], start: float) -> str:
-    if policy.renal is None:
-        return "on dialysis only"
-    given = policy.regimens(covariates, start=start, horizon=24.0)
-    remark = f" (for ages from {policy.applies.age_min:g} y)" if policy.applies else ""
-    return given.first_day(start) + remark
 
 
 @app.command()

@@ -17,7 +17,7 @@ from vtrial.model import Model
 from vtrial.model.posterior import SIMULATES
 from vtrial.report import digits
 from vtrial.report.facts import NOTICE
-from vtrial.report.refits import predictions, risks_of_refits
+from vtrial.report.refits import by_refit, predictions, risks_of_refits
 from vtrial.scenario import Scenario
 
 
@@ -83,6 +83,7 @@ def write_calibration(
         every = {SIMULATES: calibrated} | dict(refits)
         implied = risks_of_refits(scenario, result["theta"].to_dataset(), every)
         tables |= {"refits": predictions(model, evidence, every), "refit_risks": _risks(implied)}
+        tables["without_targets"] = by_refit(tables["without_targets"], implied)
     bars = _bars(tables["assumptions"], tables.get("refit_risks"))
     with style.styled():
         drawn = {

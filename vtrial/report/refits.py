@@ -124,3 +124,27 @@ def risks_of_refits(
                 x = its["omega_S"][:, None] * ndtri(p)
                 found[f"{name}: {arm}, {stratum}"] = share_beyond(sensitivity, x, **its).mean(axis=1)
     return found
+
+
+def by_refit(without: pd.DataFrame, implied: Mapping[str, np.ndarray[Any, Any]]) -> pd.DataFrame:
+    """Risks with each target left out: of the refit without it where there is one, or else by importance weights.
+
+    Parameters
+    ----------
+    without : pandas.DataFrame
+        From `vtrial.calibration.criticise.without_targets`.
+    implied : dict of str to array, shape (draw,)
+        From `risks_of_refits`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same, with ``by``: "refit" or "weights". A refit gives no k-hat, and no risk but those it was asked for.
+    """
+    table = without.assign(by="weights")
+    for target in table.index:
+        own = {risk: implied.get(f"without {target}: {risk}") for risk in without.columns}
+        means = {risk: np.nan if draws is None else float(draws.mean()) for risk, draws in own.items()}
+        if np.isfinite([*means.values()]).any():
+            table.loc[target, [*means, "by"]] = [*means.values(), "refit"]
+    return table
