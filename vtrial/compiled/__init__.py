@@ -28,9 +28,11 @@ def _folder() -> str:
     import numba
 
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+    room = Path(__file__).parent.parent
+    for path in sorted(room.rglob("*.py")):
         text = path.read_bytes()
-        if _BY_NUMBA.search(text):
+        # beside code that is compiled, what it takes constants and row numbers from without being compiled itself
+        if _BY_NUMBA.search(text) or path.is_relative_to(room / "kinetics"):
             digest.update(text)
     return str(user_cache_path("vtrial") / f"numba-{digest.hexdigest()[:16]}")
 
