@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import simpson, solve_ivp, trapezoid
 from scipy.optimize import minimize_scalar
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from vtrial.kinetics import Exposure, Grid, Sedation, System, expose, superposition
 from vtrial.model import Drug
@@ -58,14 +58,24 @@ def people(*drugs, regimens=(TID,), n=1, rows=None, **par):
 
 
 def run(
-    who, windows=(24.0,), *, step=0.5, trace=False, surface="loewe", r=(), omega=0.6, cmax_windows=None, **sedation
+    who,
+    windows=(24.0,),
+    *,
+    step=0.5,
+    trace=False,
+    surface="loewe",
+    r=(),
+    omega=0.6,
+    share=(0.0, 1.0),
+    cmax_windows=None,
+    **sedation,
 ):
     """Expose them, by default without age, interaction or tolerance: then the drive is sum Ce / C50."""
     given = {"A": 1.0, "alpha": 0.0, "tolerance_fold": 1.0, "tolerance_t_half": 24.0} | sedation
     given = {name: np.broadcast_to(np.asarray(value, float), who.n).copy() for name, value in given.items()}
-    sed = Sedation(
-        surface, *given.values(), np.zeros(who.n, int), np.asarray(r, float).reshape(1, -1), np.array([omega])
-    )
+    own = tuple(np.atleast_1d(np.asarray(end, float)) for end in share)
+    r = np.asarray(r, float).reshape(1, -1)
+    sed = Sedation(surface, *given.values(), np.zeros(who.n, int), r, np.array([omega]), own)
     system, origin = System.of(who.drugs), np.full(who.n, float(who.origin))
     grid = Grid(step, tuple(windows))
     return expose(system, who.par, who.doses, origin, sed, grid, trace=trace, cmax_windows=cmax_windows)
@@ -406,6 +416,41 @@ def test_by_modes_the_time_at_level_is_the_integral_whatever_the_step(every):
     found = [run(who, step=h, r=R, omega=OMEGA)[0].time_at[:, 0, 0] for h in (0.5, 1.0)]
     assert found[0] == pytest.approx(integrals(who, 24), abs=0.075)
     assert np.array_equal(*found)
+
+
+CUTS = np.array([0.0, 1e-4, 0.03, 0.3, 1.0])
+
+
+@pytest.mark.parametrize("trace", [False, True], ids=["by modes", "step by step"])
+def test_shares_of_the_distribution_of_sensitivity_add_up_to_all_of_it(trace):
+    # of each patient four copies, who stand for the most sensitive 0.01%, the next 3%, the next 27%, and the rest
+    who, sed = patients_of_priors(6), {"r": R, "omega": OMEGA, "trace": trace, "tolerance_fold": 1.8}
+    whole = run(who, (24.0, 72.0), **sed)[0].time_at
+    many = who.only(np.repeat(np.arange(6), 4))
+    parts = run(many, (24.0, 72.0), share=(np.tile(CUTS[:-1], 6), np.tile(CUTS[1:], 6)), **sed)[0].time_at
+    assert (parts >= 0).all()
+    assert parts.reshape(3, 2, 6, 4).sum(-1) == pytest.approx(whole, abs=2e-4)  # single precision, 72 h
+    assert (parts <= 72 * np.tile(np.diff(CUTS), 6) * (1 + 1e-6)).all()
+
+
+def test_a_share_is_at_a_level_for_the_time_that_its_members_are():
+    # of a share by its members: 4,000 sensitivities, each with a threshold of its own, on the trajectory kept
+    who = people(ONE, regimens=(TID,), C50=0.3)
+    found, trace = run(who, share=(0.1, 0.4), r=R, omega=OMEGA, trace=True, step=0.0625)
+    members = ndtri(1 - (0.1 + 0.3 * (np.arange(4000) + 0.5) / 4000))
+    for level in range(3):
+        there = np.exp(OMEGA * members)[:, None] * trace.drive[:, 0, 0] >= R[level]
+        hours = trapezoid(there.mean(0), trace.time) * 0.3
+        assert found.time_at[level, 0, 0] == pytest.approx(hours, abs=2e-3)
+
+
+def test_the_last_value_of_a_window_is_that_of_the_trajectory():
+    who, sed = patients_of_priors(8), {"A": 1.7, "alpha": 1.5, "tolerance_fold": 1.8, "tolerance_t_half": 60.0}
+    ends = (5.5, 24.0, 31.0, 72.0)
+    kept, trace = run(who, ends, trace=True, **sed)
+    truth = np.stack([trace.drive[trace.time == end][0] for end in ends], 1)
+    assert kept.last == pytest.approx(truth, rel=1e-12)
+    assert run(who, ends, **sed)[0].last == pytest.approx(truth, rel=1e-8)  # by modes
 
 
 def test_no_drug_is_no_time_at_any_level_and_a_huge_drive_is_all_of_it():

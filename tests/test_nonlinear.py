@@ -62,7 +62,7 @@ def worst(found, truth):
     return (np.abs(found - truth).max(0) / np.abs(truth).max(0)).max()
 
 
-FIELDS = ("peak", "peak_time", "cmax", "auc", "time_at")
+FIELDS = ("peak", "peak_time", "cmax", "auc", "time_at", "last")
 
 
 def same_bytes(a, b):

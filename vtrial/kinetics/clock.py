@@ -93,7 +93,7 @@ def schedule(given: tuple[Given, ...], origin: float, windows: tuple[float, ...]
     for times, amounts in given:
         own: dict[float, float] = {}
         for time, amount in zip(np.frombuffer(times) - origin, np.frombuffer(amounts), strict=True):
-            if amount and time < windows[-1]:
+            if time < windows[-1]:  # a dose of 0 too: one that is held does not change the clock
                 ordered = ordered and time >= 0
                 own[float(time)] = own.get(float(time), 0.0) + float(amount)
         doses.append(own)
@@ -197,18 +197,25 @@ def _combinations(
         return code, [((0,) * len(sizes), float(origin[0]))]
     for (_, rows), size in zip(doses, sizes, strict=True):
         code = code * size + rows
-    starts = np.full(int(np.prod(sizes)), np.nan)
+    found, code = _renumbered(code, int(np.prod(sizes)))
+    starts = np.empty(len(found))
     starts[code] = origin
     if not np.array_equal(starts[code], origin):  # patients of one combination may count from different times
-        starts, place = np.unique(origin, return_inverse=True)
-        code = code * len(starts) + place
-        starts = np.tile(starts, int(np.prod(sizes)))
-    used = np.zeros(len(starts), bool)
+        each, place = np.unique(origin, return_inverse=True)
+        both, code = _renumbered(code * len(each) + place, len(found) * len(each))
+        found, starts = found[both // len(each)], each[both % len(each)]
+    rows = np.unravel_index(found, sizes)
+    return code, [(tuple(int(r[i]) for r in rows), float(start)) for i, start in enumerate(starts)]
+
+
+def _renumbered(code: Index, most: int) -> tuple[Index, Index]:
+    """The numbers below `most` that occur, in ascending order; and each one's place among them."""
+    if most > len(code):  # a mark for each would take longer than to sort
+        found, place = np.unique(code, return_inverse=True)
+        return found, place
+    used = np.zeros(most, bool)
     used[code] = True
-    found = np.flatnonzero(used)
-    rows = np.unravel_index(found // (len(starts) // int(np.prod(sizes))), sizes)
-    combinations = [(tuple(int(r[i]) for r in rows), float(starts[number])) for i, number in enumerate(found)]
-    return (np.cumsum(used) - 1)[code], combinations
+    return np.flatnonzero(used), (np.cumsum(used) - 1)[code]
 
 
 def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:

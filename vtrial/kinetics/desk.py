@@ -39,7 +39,8 @@ class Desk(NamedTuple):
     `bracket_time`, `noted`, states, tolerance and time where a maximum is to be searched, and whether; `risen`,
     `smooth`, `fresh`, whether the value rose into this point, is smooth there, and a dose or change came; `best`,
     `when`, highest value and its time; `inflow`, `rate`, `rate_time`, `body`, `auc` (drug), mass balance; `threshold`,
-    `steepness`, `before`, `spent` (level), time at level; `series`, coefficients of `vtrial.kinetics.functions`.
+    `steepness`, `before`, `spent` (level), `beyond`, `width`, time at level; `series`, coefficients of
+    `vtrial.kinetics.functions`.
     """
 
     n_state: int
@@ -74,6 +75,8 @@ class Desk(NamedTuple):
     bracket: int
     bracket_left: int
     bracket_time: int
+    beyond: int
+    width: int
     threshold: int
     steepness: int
     series: int
@@ -103,7 +106,7 @@ def lay_out(system: System, n_stream: int, n_event: int, n_level: int) -> Desk:
         "factor": n_stream, "delay": n_stream, "time": 3, "known": n_stream,
         "boost": n_stream * n_state, "event": 2 * n_event, "start": n_state, "here": n_state, "before_step": n_state,
         "last": n_state, "bracket": n_state, "bracket_left": 1, "bracket_time": 1,
-        "threshold": n_level, "steepness": n_level, "series": len(SERIES),
+        "beyond": 1, "width": 1, "threshold": n_level, "steepness": n_level, "series": len(SERIES),
         "inflow": n_drug, "noted": 1, "risen": 1, "smooth": 1, "fresh": 1,
         "best": 1, "when": 1, "rate": n_drug, "rate_time": n_drug, "body": n_drug, "auc": n_drug,
         "before": n_level, "spent": n_level,

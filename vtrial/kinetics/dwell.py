@@ -5,7 +5,7 @@ from __future__ import annotations
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics.clock import END, MIDDLE, WIDE
 from vtrial.kinetics.functions import log2, normal_probability
-from vtrial.lanes import brief_of, larger, load, load_brief, select, splat_brief, store, store_brief, vec_of
+from vtrial.lanes import brief_of, larger, load, load_brief, select, smaller, splat_brief, store, store_brief, vec_of
 
 LEAST = 1e-30
 """Drives below it are none: no drug, no chance."""
@@ -19,9 +19,21 @@ def loudness(desk, at, drive):
 
 @inlined
 def chance(desk, at, loud, level):
-    """Probability of a level, from the logarithm of the drive; on the desk are log2 r and log 2 / omega."""
+    """Probability of a level and of a sensitivity in the patient's share, from the logarithm of the drive.
+
+    On the desk are log2 r and log 2 / omega. The most sensitive reach a level first: of the probability to be so
+    sensitive, what lies beyond the share is taken off, and no more counts than the share is wide.
+    """
     away = (loud - load_brief(desk, at.threshold + level)) * load_brief(desk, at.steepness + level)
-    return normal_probability(desk, at.series, away)
+    reached = normal_probability(desk, at.series, away) - load_brief(desk, at.beyond)
+    return smaller(larger(reached, 0.0), load_brief(desk, at.width))
+
+
+@inlined
+def lay_share(desk, at, begin, end):
+    """Put on the desk which part of the distribution of sensitivity patients stand for."""
+    store_brief(desk, at.beyond, brief_of(begin))
+    store_brief(desk, at.width, brief_of(end - begin))
 
 
 @compiled

@@ -88,6 +88,9 @@ class Sedation:
         Which row of the tables a patient uses.
     r, omega : arrays, shape (draw, level) and (draw,)
         Thresholds of the levels whose time is wanted (none to skip), and SD of log sensitivity.
+    share : tuple of arrays, shape (n,)
+        Which part of the distribution of sensitivity a patient stands for in the time at level: from and to which
+        probability that sensitivity is greater. 0 to 1, by default, is all of it.
     """
 
     surface: Surface
@@ -98,6 +101,7 @@ class Sedation:
     draw: NDArray[np.int64]
     r: Array
     omega: Array
+    share: tuple[Array, Array] = (np.zeros(1), np.ones(1))
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,11 @@ class Exposure:
     auc : array, shape (drug, window, n)
         Area under the concentration, mg h/L, by mass balance (not known without clearance).
     time_at : array, shape (level, window, n)
-        Expected time at the level or deeper, h, sensitivity integrated out.
+        Expected time at the level or deeper, h, sensitivity integrated out (over `Sedation.share`).
     since : array, shape (channel, window, n)
         Maximum of A U / Tol from the last restart of the grid, or else from the first dose, to the end of the window.
+    last : array, shape (channel, window, n)
+        A U / Tol at the end of the window.
     """
 
     grid: Grid
@@ -126,6 +132,7 @@ class Exposure:
     auc: Array
     time_at: Array
     since: Array
+    last: Array
 
 
 def running(since: Array, time: Array) -> tuple[Array, Array]:

@@ -50,10 +50,12 @@ HUMP = 1.25
 
 
 class Kept(NamedTuple):
-    """Peak and its time (window, n), AUC (drug window, n), time at level (level window, n), and who is hard (n,)."""
+    """Peak, its time, and the last value (window, n), AUC (drug window, n), time at level (level window, n), and who is
+    hard (n,)."""
 
     peak: Array
     peak_time: Array
+    last: Array
     auc: Array
     time_at: Array
     hard: Index
@@ -95,7 +97,8 @@ def run(shape, at, table, people, clocks, kept):
             pointer(clocks.anew),
         ),
         Kept(
-            pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.hard)
+            pointer(kept.peak), pointer(kept.peak_time), pointer(kept.last), pointer(kept.auc),
+            pointer(kept.time_at), pointer(kept.hard),
         ),
         Size(kept.peak.shape[1], kept.peak.shape[0]), len(clocks.clock),
     )  # fmt: skip
@@ -269,6 +272,7 @@ def _close(shape, desk, at, table, clocks, kept, size, w, time, p):
     store(desk, at.bar, best)
     _scatter(desk, at, clocks, kept.peak, w * size.n, load(desk, at.A) * best, p)
     _scatter(desk, at, clocks, kept.peak_time, w * size.n, load(desk, at.when), p)
+    _scatter(desk, at, clocks, kept.last, w * size.n, load(desk, at.A) * last, p)
     for d in range(at.n_drug):
         area = splat(0.0)
         for m in range(table[3 * d], table[3 * d] + table[3 * d + 1] + 1):

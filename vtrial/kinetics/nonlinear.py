@@ -132,7 +132,7 @@ def expose_nonlinear(
             listed = ", ".join(f"{name} {value:.6g}" for name, value in own.items())
             raise Unsolved(i, n, f"{error} (parameters: {listed})") from error
     peak, peak_time = running(kept.peak, kept.peak_time)
-    exposure = Exposure(grid, peak, peak_time, kept.cmax, kept.auc, kept.time_at, kept.peak)
+    exposure = Exposure(grid, peak, peak_time, kept.cmax, kept.auc, kept.time_at, kept.peak, kept.last)
     return exposure, _trace(kept, grid) if trace else None
 
 
@@ -145,6 +145,7 @@ class _Kept(NamedTuple):
 
     peak: Array
     peak_time: Array
+    last: Array
     cmax: Array
     auc: Array
     time_at: Array
@@ -154,7 +155,7 @@ class _Kept(NamedTuple):
 
     @classmethod
     def empty(cls, n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> _Kept:
-        per_window = (np.zeros((rows, n_window, n)) for rows in (n_channel, n_channel, n_drug, n_drug, n_level))
+        per_window = (np.zeros((rows, n_window, n)) for rows in (*[n_channel] * 3, n_drug, n_drug, n_level))
         return cls(*per_window, *(np.zeros((rows, n_time, n)) for rows in (n_drug, n_drug, n_channel)))
 
 
@@ -174,6 +175,7 @@ class _Patient:
     t_half: float
     r: Array
     omega: float
+    share: tuple[float, float]
 
     def look(self, t: Array, x: Array) -> tuple[Array, Array, Array]:
         """Conc and Ce (drug, time), and drive (channel, time), of states (state, time)."""
@@ -189,7 +191,8 @@ class _Patient:
 def _sedation_of(sedation: Sedation, i: int) -> tuple[Any, ...]:
     own = (sedation.A, sedation.alpha, sedation.tolerance_fold, sedation.tolerance_t_half)
     draw = sedation.draw[i]
-    return sedation.surface, *(float(values[i]) for values in own), sedation.r[draw], float(sedation.omega[draw])
+    share = tuple(float(np.broadcast_to(end, len(sedation.draw))[i]) for end in sedation.share)
+    return sedation.surface, *(float(values[i]) for values in own), sedation.r[draw], float(sedation.omega[draw]), share
 
 
 class _Doses(NamedTuple):
@@ -320,7 +323,9 @@ def _reduce(patient: _Patient, track: _Track, frame: _Frame, kept: _Kept, i: int
     if not np.isfinite(drives).all():  # of the concentrations, their areas would have told
         raise _Stuck("the effect is not finite")
     kept.auc[..., i] = x[n:, ends]
-    chance = level_probability(list(drives), patient.r[:, None], patient.omega)
+    kept.last[..., i] = drives[:, ends]
+    begin, end = patient.share
+    chance = (level_probability(list(drives), patient.r[:, None], patient.omega) - begin).clip(0.0, end - begin)
     summed = step * (np.cumsum(chance, 1) - 0.5 * (chance + chance[:, :1]))
     kept.time_at[..., i] = summed[:, ends]
     if kept.conc.shape[1]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics import ladder
 from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
-from vtrial.kinetics.dwell import dwell
+from vtrial.kinetics.dwell import dwell, lay_share
 from vtrial.kinetics.functions import lay_series
-from vtrial.kinetics.peak import ceiling, combined, end_window, examine, look_around, start_anew
+from vtrial.kinetics.peak import ceiling, combined, end_window, examine, glance, look_around, start_anew
 from vtrial.kinetics.streams import Doses
 from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
@@ -48,7 +48,7 @@ class Patients(NamedTuple):
     """Patients side by side along the last axis, whose length is a multiple of `LANES`.
 
     Entries of A (row entry), 1 / V, 1 / (V C50), CL (row drug), sedation (A, alpha, fold, log 2 / t_half,
-    2^(-h / t_half)), and the draw each belongs to.
+    2^(-h / t_half), and from and to which share of the distribution of sensitivity), and the draw each belongs to.
     """
 
     rates: Array
@@ -77,11 +77,12 @@ class Frame(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept, patients along the last axis: peak, its time (window), AUC (drug window), time at level
-    (level window), and tracks (time what)."""
+    """What is kept, patients along the last axis: peak, its time, the last value (window), AUC (drug window), time at
+    level (level window), and tracks (time what)."""
 
     peak: Array
     peak_time: Array
+    last: Array
     auc: Array
     time_at: Array
     tracks: Array
@@ -158,7 +159,8 @@ def scan(shape, at, table, patients, doses, frame, kept):
             pointer(frame.row), pointer(frame.thresholds), pointer(frame.steepness),
         ),
         Kept(
-            pointer(kept.peak), pointer(kept.peak_time), pointer(kept.auc), pointer(kept.time_at), pointer(kept.tracks)
+            pointer(kept.peak), pointer(kept.peak_time), pointer(kept.last), pointer(kept.auc),
+            pointer(kept.time_at), pointer(kept.tracks),
         ),
         size,
     )  # fmt: skip
@@ -178,6 +180,7 @@ def _sit_down(desk, at, patients, doses, frame, width, p):
     """Put what does not change over time on the desk."""
     for part, row in enumerate((at.A, at.alpha, at.fold, at.fading, at.decay)):
         store(desk, row, load_from(patients.sedation, part * width + p))
+    lay_share(desk, at, load_from(patients.sedation, 5 * width + p), load_from(patients.sedation, 6 * width + p))
     for s in range(at.n_stream):
         store(desk, at.factor + s, load_from(doses.factor, s * width + p))
     n_level = at.series - at.steepness
@@ -247,6 +250,7 @@ def _run(shape, desk, at, values, agenda, table, patients, doses, frame, kept, s
             _balance(desk, at, table, h * k)
         if k == ends[w]:
             end_window(shape, desk, at, h, deepest, k, left)
+            store_to(kept.last, w * size.width + p, glance(shape, desk, at, fetch(shape, desk, at.here), left))
             _close_window(desk, at, kept, size, w, p)
             if frame.anew[w] != 0:
                 start_anew(shape, desk, at, h, k, left)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import inlined
 from vtrial.kinetics.clock import EIGHTH, LONGEST_LAG, POWERS, SPANS, Clocks
+from vtrial.kinetics.dwell import lay_share
 from vtrial.kinetics.functions import SERIES, exponential, lay_series
 from vtrial.lanes import (
     LANES,
@@ -63,8 +64,9 @@ class Desk(NamedTuple):
     `given`, `now`: amounts at a stop, and of one arrival. `here`, `walker`: states at a stop, and at a node; `tooth`,
     `earlier`: between two. `slot`, `span`, `back`, `at_time`, `roof`, `noted`: states behind a maximum, length of its
     bracket, guess of how far back it is, time, what it can at most be, and whether there is one. `best`, `when`, `bar`:
-    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `chance`, `middle`,
-    `lately`, `spent`: time at each level, of a leg and in all. `series`: coefficients of `vtrial.kinetics.functions`.
+    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `beyond`, `width`,
+    `chance`, `middle`, `lately`, `spent`: time at each level, of a leg and in all. `series`: coefficients of
+    `vtrial.kinetics.functions`.
     `seen`: U, Tol and the slope at a stop.
     """
 
@@ -107,6 +109,8 @@ class Desk(NamedTuple):
     bar: int
     threshold: int
     steepness: int
+    beyond: int
+    width: int
     series: int
     seen: int
     chance: int
@@ -125,7 +129,7 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2),
         n_kind * (2 * n_mode + 1),
         n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
-        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, len(SERIES), 3, *[n_level] * 4,
+        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, 1, 1, len(SERIES), 3, *[n_level] * 4,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
 
@@ -133,8 +137,9 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
 class People(NamedTuple):
     """Addresses of arrays (n,), or of single numbers, of which `stride` is 0.
 
-    `address` (drug, parameter) and `stride`; `sedation` (A, alpha, tolerance_fold, tolerance_t_half in h) and
-    `sedation_stride`. `draw` (n,); `thresholds` (draw, level), log2 r; `steepness` (draw,), log 2 / omega.
+    `address` (drug, parameter) and `stride`; `sedation` (A, alpha, tolerance_fold, tolerance_t_half in h, and from and
+    to which share of the distribution of sensitivity) and `sedation_stride`. `draw` (n,); `thresholds` (draw, level),
+    log2 r; `steepness` (draw,), log 2 / omega.
     """
 
     address: Index
@@ -171,8 +176,9 @@ def sit_down(desk, at, table, people, clocks, neighbours, p):
         store(desk, at.lag + d, load(desk, at.own + TLAG))
         last = _disposition(desk, at, first, compartments)
         hard = _weigh(desk, at, first, last, effect, hard)
-    for part, row in enumerate((at.A, at.alpha, at.fold, at.rate + at.n_mode)):
+    for part, row in enumerate((at.A, at.alpha, at.fold, at.rate + at.n_mode, at.beyond, at.width)):
         _gather(desk, row, people.sedation[part], people.sedation_stride[part], clocks, neighbours, p)
+    lay_share(desk, at, load(desk, at.beyond), load(desk, at.width))
     store(desk, at.rate + at.n_mode, 0.6931471805599453 / load(desk, at.rate + at.n_mode))
     return hard
 

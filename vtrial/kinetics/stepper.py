@@ -103,7 +103,8 @@ def expose(
         time_at = _time_together(alone, over) if sedation.r.shape[1] else parts[0].time_at
     since, since_time = (np.stack([getattr(part, name) for part in parts]) for name in ("peak", "peak_time"))
     peak, peak_time = running(since, since_time) if grid.restarts else (since, since_time)
-    exposure = Exposure(grid, peak, peak_time, cmax, np.concatenate([part.auc for part in parts]), time_at, since)
+    auc, last = np.concatenate([part.auc for part in parts]), np.stack([part.last for part in parts])
+    exposure = Exposure(grid, peak, peak_time, cmax, auc, time_at, since, last)
     return exposure, _trace(parts, grid) if trace else None
 
 
@@ -123,6 +124,7 @@ class _Pass(NamedTuple):
 
     peak: Array
     peak_time: Array
+    last: Array
     auc: Array
     time_at: Array
     tracks: Array
@@ -159,7 +161,7 @@ def _by_modes(
         for drug in system.drugs
         for name in spectrum.PARAMETERS
     ]
-    felt = [_column(value, n) for value in (*_felt(system, sedation, n), sedation.tolerance_t_half)]
+    felt = [_column(v, n) for v in (*_felt(system, sedation, n), sedation.tolerance_t_half, *sedation.share)]
     people = spectrum.People(
         *_addresses(own),
         *_addresses(felt),
@@ -167,14 +169,15 @@ def _by_modes(
         levels,
         steepness,
     )
-    shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
-    peak, peak_time, auc, time_at = (np.zeros((rows, n)) for rows in shapes)
-    kept = modal.Kept(peak, peak_time, auc, time_at, np.zeros(n, np.int64))
+    shapes = *[len(ends)] * 3, at.n_drug * len(ends), n_level * len(ends)
+    peak, peak_time, last, auc, time_at = (np.zeros((rows, n)) for rows in shapes)
+    kept = modal.Kept(peak, peak_time, last, auc, time_at, np.zeros(n, np.int64))
     modal.run(system.modes, at, modal.table(system), people, clocks, kept)
     return (
         _Pass(
             kept.peak,
             kept.peak_time,
+            kept.last,
             kept.auc.reshape(at.n_drug, len(ends), n),
             kept.time_at.reshape(n_level, len(ends), n),
             np.zeros((0, 2 * at.n_drug + 1, n)),
@@ -237,13 +240,13 @@ def _stepped(
         return array if full == n else np.take(array, seats, 1)
 
     half_times = np.asarray(sedation.tolerance_t_half, float)
-    own = _felt(system, sedation, n)
+    own, share = _felt(system, sedation, n), np.broadcast_arrays(*sedation.share, np.zeros(n))[:2]
     patients = Patients(
         filled(rates),
         filled(clarity),
         filled(gain),
         filled(clearance),
-        filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times)])),
+        filled(np.stack([*own, np.log(2) / half_times, np.exp2(-grid.h / half_times), *share])),
         np.asarray(sedation.draw, np.int64)[seats],
     )
     given = given._replace(
@@ -251,13 +254,14 @@ def _stepped(
     )
     anew = _anew(system, grid, len(ends))
     frame = Frame(grid.h, grid.stride, ends, anew, over.starts, over.row, levels, steepness)
-    shapes = len(ends), len(ends), at.n_drug * len(ends), n_level * len(ends)
+    shapes = *[len(ends)] * 3, at.n_drug * len(ends), n_level * len(ends)
     times = (int(ends[-1]) + 1) * (2 * at.n_drug + 1) if trace else 0
     kept = Kept(*(np.zeros((rows, full)) for rows in (*shapes, times)))
     scan(system.shape, at, Table(system.table.ravel(), system.diagonal), patients, given, frame, kept)
     return _Pass(
         kept.peak[:, :n],
         kept.peak_time[:, :n],
+        kept.last[:, :n],
         kept.auc.reshape(at.n_drug, len(ends), full)[..., :n],
         kept.time_at.reshape(n_level, len(ends), full)[..., :n],
         kept.tracks.reshape(-1, 2 * at.n_drug + 1, full)[:: grid.stride, :, :n],
@@ -320,10 +324,11 @@ def _some_of(over: _Setting, doses: Sequence[Regimens], which: Any) -> tuple[_Se
         name: np.asarray(getattr(sedation, name))[which]
         for name in ("A", "alpha", "tolerance_fold", "tolerance_t_half", "draw")
     }
+    begin, end = (edge[which] if len(edge) > 1 else edge for edge in sedation.share)
     some = over._replace(
         par={name: np.asarray(v)[..., which] if np.ndim(v) else v for name, v in over.par.items()},
         origin=over.origin[which],
-        sedation=replace(sedation, **own),
+        sedation=replace(sedation, **own, share=(begin, end)),
     )
     return some, [(table, np.asarray(rows)[which]) for table, rows in doses]
 
