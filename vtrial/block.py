@@ -32,6 +32,8 @@ FEWEST = 2_000
 """Patients of a block below which its fixed costs would show: not split further to give every thread its share."""
 PART = 8_192
 """Most patients of one draw at a time. Part of what a result is, to the last bit: unlike blocks, no setting."""
+SPLITS = 12
+"""Items that a patient under an arm that reacts may come to: see `vtrial.treatment.follow`."""
 FEW = 16
 """Patients of a block where each takes long: progress is to show, and a failure to end the run."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from vtrial.block import MEMORY, Block, Prepared, blocks_of, memory_bytes, reduce_block
+from vtrial.block import MEMORY, SPLITS, Block, Prepared, blocks_of, memory_bytes, reduce_block
 from vtrial.estimand import STATS, Sums, describe, estimate
 from vtrial.policy import Arm
 from vtrial.result import provenance
@@ -120,8 +120,10 @@ def _treat_all(
 
 
 def _treatments(scenario: Scenario, arms: Sequence[Arm]) -> int:
-    """Arms, and the components of those that are mixtures."""
-    return len(arms) + sum(len(scenario.components(arm)) for arm in arms if arm.mix)
+    """Arms, the components of those that are mixtures, and what one that reacts splits its patients into."""
+    parts = [one for arm in arms for one, _ in scenario.components(arm)]
+    mixed = sum(len(scenario.components(arm)) for arm in arms if arm.mix)
+    return len(arms) + mixed + SPLITS * sum(bool(one.reactions) for one in parts)
 
 
 def _in_threads[Job, Done](

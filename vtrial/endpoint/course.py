@@ -83,7 +83,7 @@ class Onset(Spec):
                 0.5 * step * (before + after)
                 for step, before, after in zip(steps, [np.zeros_like(curve[0]), *curve[:-1]], curve, strict=True)
             )
-            found += [*curve, self.times[-1] - lost]
+            found += [*curve, seen.weight * self.times[-1] - lost]
         return found
 
 
@@ -182,10 +182,10 @@ class Recovery(Spec):
         omega = seen.of_draw(seen.omega_S)
         first, second = (seen.of_draw(seen.r[:, k - 1]) for k in (self.from_level, self.to_level))
         early = list(seen.exposure.peak[:, seen.window(self.at)])
-        base = level_probability(early, first, omega)
+        base = seen.within(level_probability(early, first, omega))
         found = [base]
         for start in self.starts:
-            joint = both_levels(early, list(seen.between(start, self.until)), first, second, omega)
+            joint = seen.within(both_levels(early, list(seen.between(start, self.until)), first, second, omega))
             found += [joint, base - joint]
         return found
 

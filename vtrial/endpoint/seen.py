@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.special import ndtr
 
 from vtrial.spec import Duration
 
@@ -49,6 +50,10 @@ class Seen:
         Deviation of log sensitivity per channel: only the counting estimator looks at it.
     clock : array, shape (n,)
         Clock time of the first dose, h.
+    share : tuple of arrays, each shape (n,), optional
+        Where a patient stands for a part of the distribution of sensitivity: from and to which probability that
+        sensitivity is greater (`vtrial.treatment.follow`). Outcomes are then that part's contribution to the patient's,
+        and the exposure's times at level are already.
     """
 
     exposure: Exposed
@@ -59,6 +64,7 @@ class Seen:
     omega_S: Array
     z: Sequence[Array]
     clock: Array
+    share: tuple[Array, Array] | None = None
 
     def window(self, hours: float) -> int:
         """Position of a window."""
@@ -67,6 +73,25 @@ class Seen:
     def between(self, start: float, end: float) -> Array:
         """Maximum of A U / Tol from the end of a window at which maxima start anew to that of another, by channel."""
         return self.exposure.since[:, self.window(start) + 1 : self.window(end) + 1].max(1)
+
+    def within(self, probability: Any) -> Any:
+        """Of the probability that a sensitivity is great enough for something, what lies in the share."""
+        if self.share is None:
+            return probability
+        begin, end = self.share
+        return np.clip(probability - begin, 0.0, end - begin)
+
+    @property
+    def weight(self) -> Any:
+        """How much of the patient the share is: what does not depend on sensitivity counts so much."""
+        return 1.0 if self.share is None else self.share[1] - self.share[0]
+
+    def counts(self) -> Any:
+        """Whether the patient's own sensitivity lies in the share."""
+        if self.share is None:
+            return True
+        above = ndtr(-self.z[0])
+        return (above >= self.share[0]) & (above < self.share[1])
 
     def of_draw(self, values: Array) -> Array:
         """Each patient's value of what is known for each draw, shape (draw,)."""

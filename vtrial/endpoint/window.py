@@ -15,7 +15,7 @@ from vtrial.spec import Duration, Spec
 
 
 def chances(seen: Seen, levels: Sequence[int], windows: Sequence[float]) -> list[Array]:
-    """Probability that each level is reached within each window: for each window an array (level, n)."""
+    """Probability that each level is reached within each window, in the share: for each window an array (level, n)."""
     from vtrial.pharmacodynamics import level_probabilities
 
     peaks = [seen.exposure.peak[:, seen.window(w)] for w in windows]
@@ -25,7 +25,7 @@ def chances(seen: Seen, levels: Sequence[int], windows: Sequence[float]) -> list
         later = np.flatnonzero((peak != before).any(0))  # the first days' peak is often the week's
         each.append(each[-1].copy())
         each[-1][:, later] = level_probabilities(peak[:, later], seen.draw[later], r, seen.omega_S)
-    return each
+    return [seen.within(of_window) for of_window in each]
 
 
 class LevelReached(Spec):
@@ -66,7 +66,7 @@ class LevelReached(Spec):
         r = seen.r[:, [k - 1 for k in self.level]]
         own, omega_S = seen.of_draw(r), seen.of_draw(seen.omega_S)
         return [
-            level_reached(list(peak), own[:, i], omega_S, seen.z[: len(peak)]).astype(float)
+            (level_reached(list(peak), own[:, i], omega_S, seen.z[: len(peak)]) & seen.counts()).astype(float)
             for i in range(len(self.level))
             for peak in peaks
         ]
@@ -125,7 +125,8 @@ def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: f
 
 def _with_ratios(seen: Seen, values: Array, reference: Array) -> list[Array]:
     with np.errstate(divide="ignore", invalid="ignore"):  # a reference arm without the drug has no ratio
-        return [*values, *(value / seen.of_draw(ref) for value, ref in zip(values, reference, strict=True))]
+        ratios = (value / seen.of_draw(ref) for value, ref in zip(values, reference, strict=True))
+        return [seen.weight * value for value in (*values, *ratios)]
 
 
 class PeakClock(_OneWindow):
@@ -151,7 +152,8 @@ class PeakClock(_OneWindow):
         for other, its_time in zip(seen.exposure.peak[1:, w], seen.exposure.peak_time[1:, w], strict=True):
             peak, time = np.maximum(peak, other), np.where(other > peak, its_time, time)
         hour = np.where(peak > 0, (seen.clock + time) % 24.0, np.nan)  # the undosed peak at no time
-        return [((hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b)).astype(float) for a, b in CLOCK_BINS]
+        inside = [(hour >= a) & (hour < b) if a < b else (hour >= a) | (hour < b) for a, b in CLOCK_BINS]
+        return [seen.weight * share for share in inside]
 
 
 CLOCK_BINS = ((0, 6), (6, 12), (12, 18), (18, 24), (22, 7))

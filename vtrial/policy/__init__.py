@@ -6,17 +6,18 @@
 | `titration` | the course of doses over the days: steps, targets and ceilings |
 | `form` | the form of a policy's parts in `scenarios/policies/<drug>.yaml`: tiers, titration, dialysis |
 | `rule` | `Policy`: its form, and the doses it gives to patients |
+| `reaction` | rounds at which patients are looked at, and what is done about one who is seen sedated |
 | `arm` | the form of `arms.yaml`; `arm_regimens`, which the simulator calls |
 | `load` | files to `Policies`, every problem at once |
 
-A policy here ignores what is seen of a patient after the first dose: its doses are known when the trial
-starts, and so they are arrays. A rule with feedback (hold when somnolent) will have a method `next_dose`
-instead.
+A policy ignores what is seen of a patient after the first dose: its doses are known when the trial starts, and so
+they are arrays. What is done about what is seen is a matter of the arm: a reaction rewrites the arrays.
 """
 
 from vtrial.policy.arm import AkiOverlay, Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
 from vtrial.policy.form import METRICS, Increment, Renal, Strengths, Tier, Titration
 from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
+from vtrial.policy.reaction import Reaction, Rounds, reactions_to
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses
 
@@ -35,9 +36,11 @@ __all__ = [
     "Policies",
     "Policy",
     "PolicyFile",
+    "Reaction",
     "Regimen",
     "Regimens",
     "Renal",
+    "Rounds",
     "Strengths",
     "Tier",
     "Titration",
@@ -45,5 +48,6 @@ __all__ = [
     "check_arm",
     "dose_times",
     "load_policies",
+    "reactions_to",
     "unavailable_doses",
 ]

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.dialysis import Sessions
 from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Percent, refuse
+from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.spec import InputError, Spec, nearest
@@ -71,6 +72,10 @@ class Arm(Spec):
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
     sessions: Sessions | None = None
     """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
+    rounds: Rounds | None = None
+    """When its patients are looked at, for `reactions`."""
+    reactions: tuple[Reaction, ...] = ()
+    """What is done about a patient who is seen at a level."""
     note: str | None = None
     """Remark."""
 
@@ -80,11 +85,14 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        others = [name for name in ("otherwise", "start_day", "start_clock", "sessions") if getattr(self, name)]
+        names = ("otherwise", "start_day", "start_clock", "sessions", "rounds", "reactions")
+        others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")
         if self.mix and abs(sum(self.mix.values()) - 1) > 1e-9:
             raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
+        if (self.rounds is None) != (not self.reactions):
+            raise refuse("'rounds' and 'reactions' go together")
         return self
 
     @property

@@ -249,7 +249,9 @@ class Scenario:
         """Whether anybody has a session of haemodialysis."""
         people = [self.spec.reference_patient, *([self.spec.examples.patient] if self.spec.examples else [])]
         strata = (stratum.dialysed for stratum in self.population.strata)
-        return any(one.sessions is not None for one in (*strata, *people, *self.arms))
+        arms = [one for arm in self.arms for one, _ in self.components(arm)]
+        asked = any(reaction.do == "dialyse" for arm in arms for reaction in arm.reactions)
+        return asked or any(one.sessions is not None for one in (*strata, *people, *arms))
 
     def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
         """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`.

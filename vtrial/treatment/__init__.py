@@ -2,6 +2,12 @@
 
 Everything here is deterministic. Arms that give a patient the same doses give him the same outcome: `treat` takes
 all arms of a group at once, and works out each distinct treatment of a patient, an item, once.
+
+| module | holds |
+|---|---|
+| `given` | items: what arms give the patients |
+| `expose` | from items to their exposure |
+| `follow` | items of arms that react to what is seen |
 """
 
 from __future__ import annotations
@@ -15,21 +21,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial import endpoint
-from vtrial.dialysis import Sessions, changes
-from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
-from vtrial.patients import Group, groups_of, one_patient, thresholds
+from vtrial.kinetics import Exposure
+from vtrial.patients import Group, groups_of, one_patient
 from vtrial.policy import Arm
-from vtrial.problem import InputError
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
-from vtrial.treatment.given import Given, dose
+from vtrial.treatment.expose import SLICE, expose_items, levels_of
+from vtrial.treatment.follow import follow
+from vtrial.treatment.given import Given, Items, dose
 
 type Array = NDArray[np.float64]
-type Index = NDArray[np.int64]
 
-SLICE = 16_384
-"""Items exposed at once: what the kinetics need beside their results is bounded by it."""
-PARTS_OF_EXPOSURE = ("peak", "peak_time", "cmax", "auc", "time_at", "since")
+PARTS_OF_EXPOSURE = ("peak", "peak_time", "cmax", "auc", "time_at", "since", "last")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ class Outcomes:
     value: Array
     item: NDArray[np.int32]
     treated: NDArray[Any]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcomes]) -> Outcomes:
+        """Those of several groups of arms together."""
+        if len(parts) == 1:
+            return parts[0]
+        first = np.cumsum([0, *(len(part.value) for part in parts)])
+        items = [(part.item + begin).astype(np.int32) for part, begin in zip(parts, first, strict=False)]
+        values, treated = [part.value for part in parts], [part.treated for part in parts]
+        return cls(np.concatenate(values), np.concatenate(items), np.concatenate(treated))
 
 
 def treat(
@@ -71,19 +84,45 @@ def treat(
     Outcomes
     """
     single = {id(one): one for arm in arms for one, _ in scenario.components(arm)}
-    with stage("dose"):
-        given = dose(scenario, group, list(single.values()))
+    plain = [arm for arm in single.values() if not arm.reactions]
+    found = []
+    if plain:
+        with stage("dose"):
+            given = dose(scenario, group, plain)
+        value = _evaluated(scenario, group, given, reference, multiple)
+        found.append(Outcomes(value, given.item, given.treated))
+    reacting = [arm for arm in single.values() if arm.reactions]
+    for arm in reacting:
+        with stage("rounds"):
+            given = follow(scenario, group, arm, multiple=multiple)
+        value = _whole(given, _evaluated(scenario, group, given, reference, multiple), given.item.size)
+        each = np.arange(given.item.size, dtype=np.int32).reshape(given.item.shape)
+        found.append(Outcomes(value, each, given.treated))
+    order = [id(arm) for arm in (*plain, *reacting)]
+    return _mixed(scenario, arms, order, Outcomes.joined(found))
+
+
+def _evaluated(scenario: Scenario, group: Group, given: Given, reference: Exposure, multiple: float) -> Array:
+    """Outcomes of items, shape (item, outcome)."""
     value = np.empty((len(given.patient), len(scenario.outcomes)))
     for run, sessions in given.sessions:
         for part in _slices(run, SLICE):
             with stage("kinetics"):
-                exposure, origin, _ = _expose(scenario, group, given, part, sessions, multiple=multiple)
+                exposure, _ = expose_items(scenario, group, given[part], sessions, multiple=multiple)
             with stage("endpoints"):
-                seen = _seen(scenario, group, given.patient[part], exposure, reference, origin)
+                seen = _seen(scenario, group, given[part], exposure, reference)
                 found = endpoint.evaluate(scenario.spec.endpoints, seen)
                 for column, outcome in zip(value[part].T, found, strict=True):
                     column[:] = outcome
-    return _mixed(scenario, arms, list(single), Outcomes(value, given.item, given.treated))
+    return value
+
+
+def _whole(given: Given, value: Array, patients: int) -> Array:
+    """Outcomes of patients, the sum over their shares; always in the order of sensitivity, to the last bit."""
+    assert given.share is not None
+    order = np.lexsort((given.share[0], given.patient))
+    patient = given.patient[order]
+    return np.stack([np.bincount(patient, column[order], patients) for column in value.T], 1)
 
 
 def _slices(run: slice, longest: int) -> Iterator[slice]:
@@ -121,86 +160,18 @@ def _mean(parts: Sequence[tuple[float, NDArray[Any]]]) -> Array:
     return total
 
 
-def _expose(
-    scenario: Scenario,
-    group: Group,
-    given: Given,
-    part: slice,
-    sessions: Sessions | None,
-    *,
-    multiple: float = 1.0,
-    trace: bool = False,
-) -> tuple[Exposure, Array, Trace | None]:
-    """Exposure of some items, the time of each one's first dose (h after the start), and trajectories."""
-    patient = given.patient[part]
-    draw = patient // group.shape[1]
-
-    def own(name: str) -> Array:
-        return group.own[name].reshape(-1)[patient] if name in group.own else group.theta[name][draw]
-
-    each = zip(given.table, given.row, strict=True)
-    doses = [([(regimen.time, regimen.amt * multiple) for regimen in table], row[part]) for table, row in each]
-    first = [np.array([time[0] if len(time) else np.inf for time, _ in table])[row] for table, row in doses]
-    origin = np.min(first, axis=0)
-    origin = np.where(np.isfinite(origin), origin, 0.0)
-    timed = endpoint.levels_timed(scenario.spec.endpoints)
-    sedation = Sedation(
-        scenario.spec.model.surface,
-        *(own("A"), own("alpha"), own("tolerance_fold"), 24.0 * own("tolerance_t_half")),
-        draw,
-        _levels(scenario, group)[:, [level - 1 for level in timed]],
-        group.theta["omega_S"],
-    )
-    par = {name: own(name) for name in scenario.model.individual_parameters}
-    grid = Grid(scenario.spec.simulation.step, scenario.windows, endpoint.restarts(scenario.spec.endpoints))
-    wanted = endpoint.concentration_windows(scenario.spec.endpoints, scenario.windows)
-    options: dict[str, Any] = {"trace": trace, "cmax_windows": wanted}
-    times, rows = changes([one for one in (group.sessions, sessions) if one is not None], scenario.windows[-1])
-    if times:
-        options |= {"changes": times, "rows": rows}
-        for drug in scenario.drugs:
-            CL = par[f"{drug}.CL"]
-            par[f"{drug}.CL"] = np.stack([CL, CL + own(f"{drug}.CL_HD")])
-    exposure, tracks = _kinetics(scenario, group, patient, (par, doses, origin, sedation, grid), options)
-    return exposure, origin, tracks
-
-
-def _kinetics(
-    scenario: Scenario, group: Group, patient: Index, given: tuple[Any, ...], options: dict[str, Any]
-) -> tuple[Exposure, Trace | None]:
-    """Exposure by the linear kernel, or by the model's own right-hand side."""
-    model = scenario.model
-    if model.dynamics is None:
-        return expose(System.of(model.drugs), *given, **options)
-    from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear  # and scipy.integrate: few need them
-
-    try:
-        return expose_nonlinear(model.dynamics, *given, **options)
-    except Unsolved as error:
-        d, p = np.unravel_index(patient[error.patient], group.shape)
-        who = f"stratum '{group.stratum}', draw {group.draws[d]}, patient {group.patients[p]}"
-        raise InputError([f"model {model.name} cannot solve a patient: {who}: {error.reason}"]) from error
-
-
-def _levels(scenario: Scenario, group: Group) -> Array:
-    """Thresholds (draw, level); the deepest level's is 1."""
-    columns = [group.theta[name] for name in thresholds(scenario)]
-    return np.stack([*columns, np.ones(group.shape[0])], -1)
-
-
-def _seen(
-    scenario: Scenario, group: Group, patient: Index, exposure: Exposure, reference: Exposure, origin: Array
-) -> endpoint.Seen:
-    """What endpoints may look at, of the items that belong to these patients."""
+def _seen(scenario: Scenario, group: Group, items: Items, exposure: Exposure, reference: Exposure) -> endpoint.Seen:
+    """What endpoints may look at, of items."""
     return endpoint.Seen(
         exposure=exposure,
         reference=reference,
         windows=scenario.windows,
-        draw=patient // group.shape[1],
-        r=_levels(scenario, group),
+        draw=items.patient // group.shape[1],
+        r=levels_of(scenario, group),
         omega_S=group.theta["omega_S"],
-        z=[channel.reshape(-1)[patient] for channel in group.z],
-        clock=scenario.spec.treatment.start + origin,
+        z=[channel.reshape(-1)[items.patient] for channel in group.z],
+        clock=scenario.spec.treatment.start + items.origin,
+        share=items.share,
     )
 
 
@@ -268,10 +239,14 @@ def expose_reference(scenario: Scenario, draws: xr.Dataset) -> Exposure:
     -------
     Exposure
         With n = draws. Under a mixture the mean over its components: an exposure to compare with, not to be sedated by.
+        Of an arm that reacts, the doses it plans.
     """
     group = one_patient(scenario, draws, scenario.spec.reference_patient, vary=False)
     parts = scenario.components(scenario.arm(scenario.spec.estimands.reference))
-    each = [_expose(scenario, group, dose(scenario, group, [arm]), slice(None), arm.sessions)[0] for arm, _ in parts]
+    each = []
+    for arm, _ in parts:
+        given = dose(scenario, group, [arm])
+        each.append(expose_items(scenario, group, given, given.sessions[0][1])[0])
     if len(each) == 1:
         return each[0]
     shares = [share for _, share in parts]
@@ -305,7 +280,7 @@ def trace_example(scenario: Scenario, draws: xr.Dataset, arm: Arm | str) -> xr.D
     arm = scenario.arm(arm) if isinstance(arm, str) else arm
     group = one_patient(scenario, draws, scenario.spec.examples.patient, vary=True)
     given = dose(scenario, group, [arm])
-    _, origin, tracks = _expose(scenario, group, given, slice(None), arm.sessions, trace=True)
+    origin, (_, tracks) = given.origin, expose_items(scenario, group, given, given.sessions[0][1], trace=True)
     assert tracks is not None
     horizon = scenario.windows[-1]
     doses = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,8 @@ type Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Given:
-    """What arms give the patients of a group, each distinct treatment of a patient once.
-
-    Items are sorted by regimen, then by patient: neighbours take their doses at the same times.
+class Items:
+    """Treatments of patients.
 
     Parameters
     ----------
@@ -33,20 +31,48 @@ class Given:
         Per drug each item's row in its table.
     patient : array, shape (item,)
         Number of the patient in the group, draw * patients + patient.
-    item : array, shape (arm, draw, patient)
-        The item that an arm gives a patient.
-    treated : array of bool, shape (arm, drug, draw, patient)
-        Who is given the drug.
-    sessions : list of (slice, Sessions or None)
-        Haemodialysis that arms add to the patients' own: by whole runs of items.
+    share : tuple of arrays, each shape (item,), optional
+        Where an item is for a part of the patient's possible sensitivities: from and to which probability that
+        sensitivity is greater.
     """
 
     table: list[list[Regimen]]
     row: list[Index]
     patient: Index
-    item: NDArray[np.int32]
-    treated: NDArray[np.bool_]
-    sessions: list[tuple[slice, Sessions | None]]
+    share: tuple[Array, Array] | None = None
+
+    def __getitem__(self, part: slice) -> Items:
+        share = None if self.share is None else (self.share[0][part], self.share[1][part])
+        return Items(self.table, [row[part] for row in self.row], self.patient[part], share)
+
+    @property
+    def origin(self) -> Array:
+        """Time of each item's first dose of any drug, h after the start of the trial; 0 where there is none."""
+        first = [np.array([r.time[0] if len(r.time) else np.inf for r in table]) for table in self.table]
+        origin = np.min([own[row] for own, row in zip(first, self.row, strict=True)], axis=0)
+        return np.where(np.isfinite(origin), origin, 0.0)
+
+
+@dataclass(frozen=True)
+class Given(Items):
+    """What arms give the patients of a group.
+
+    Each distinct treatment of a patient comes once, sorted by regimen, then by patient: neighbours take their doses at
+    the same times.
+
+    Parameters
+    ----------
+    item : array, shape (arm, draw, patient)
+        The item that an arm gives a patient.
+    treated : array of bool, shape (arm, drug, draw, patient)
+        Who is given the drug.
+    sessions : list of (slice, tuple of Sessions)
+        Haemodialysis that arms add to the patients' own: by whole runs of items.
+    """
+
+    item: NDArray[np.int32] = field(kw_only=True)
+    treated: NDArray[np.bool_] = field(kw_only=True)
+    sessions: list[tuple[slice, tuple[Sessions, ...]]] = field(kw_only=True)
 
 
 def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
@@ -70,9 +96,12 @@ def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
         tables,
         list(np.repeat(rows[:, 1:], np.diff(ends), axis=0).T),
         patient,
-        kind.reshape(len(arms), draws, patients),
-        np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
-        [(slice(ends[a], ends[b]), own) for a, b, own in zip(runs[:-1], runs[1:], sessions, strict=True)],
+        item=kind.reshape(len(arms), draws, patients),
+        treated=np.array([[of_arm[drug].treated for drug in scenario.drugs] for of_arm in given]),
+        sessions=[
+            (slice(ends[a], ends[b]), () if own is None else (own,))
+            for a, b, own in zip(runs[:-1], runs[1:], sessions, strict=True)
+        ],
     )
 
 
