@@ -14,6 +14,7 @@ from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Pe
 from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
+from vtrial.policy.slip import Slip
 from vtrial.spec import InputError, Spec, nearest
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Arm(Spec):
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
     sessions: Sessions | None = None
     """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
+    slips: tuple[Slip, ...] = ()
+    """Doses that go wrong. A `mix` of the arm with and without them gives them a probability for each patient."""
     rounds: Rounds | None = None
     """When its patients are looked at, for `reactions`."""
     reactions: tuple[Reaction, ...] = ()
@@ -85,7 +88,7 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        names = ("otherwise", "start_day", "start_clock", "sessions", "rounds", "reactions")
+        names = ("otherwise", "start_day", "start_clock", "sessions", "slips", "rounds", "reactions")
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")

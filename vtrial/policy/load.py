@@ -198,6 +198,11 @@ def check_arm(
         for drug in arm.start_day
         if drug not in arm.drugs
     ]
+    wrong += [
+        (("slips", i, "drug"), f"the arm does not give '{slip.drug}'; {nearest(slip.drug, arm.drugs)}")
+        for i, slip in enumerate(arm.slips)
+        if arm.drugs.get(slip.drug) is None
+    ]
     if arm.mix:
         return wrong + _check_mix(arm, {**policies.arms, **(beside or {})})
     if all(name is None for name in arm.drugs.values()):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
-from vtrial.policy import Arm, Known, Regimen, Regimens, arm_regimens
+from vtrial.policy import Arm, Known, Regimen, Regimens, Slip, arm_regimens
 from vtrial.population import COVARIATES
 from vtrial.scenario import Scenario
+from vtrial.scheme import Plain
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
@@ -135,14 +136,14 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
     if group.sessions is None:
-        return _stopped(given(None), treatment.stop)
+        return _slipped(scenario, group, arm, _stopped(given(None), treatment.stop))
     found = given(())
     first = first_dose(found)
     ends = [end for _, end in group.sessions.until(treatment.horizon)]
     for origin in np.unique(first[np.isfinite(first)]).tolist():  # sessions count from the first dose
         own = given([origin + end for end in ends])
         found = {drug: own[drug].where(first == origin, regimens) for drug, regimens in found.items()}
-    return _stopped(found, treatment.stop)
+    return _slipped(scenario, group, arm, _stopped(found, treatment.stop))
 
 
 def first_dose(given: Mapping[str, Regimens]) -> Array:
@@ -160,3 +161,30 @@ def _stopped(given: dict[str, Regimens], stop: float | None) -> dict[str, Regime
     for origin in np.unique(first[np.isfinite(first)]).tolist():
         found = {drug: given[drug].until(origin + stop).where(first == origin, own) for drug, own in found.items()}
     return found
+
+
+def _slipped(scenario: Scenario, group: Group, arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
+    """What is taken, where doses go wrong."""
+    for k, slip in enumerate(arm.slips):
+        ordered = given[slip.drug]
+        longest = max(len(regimen.amt) for regimen in ordered.table)
+        if slip.chance == 100:
+            regimens, index = [(regimen, np.ones(longest, bool)) for regimen in ordered.table], ordered.index
+        else:
+            wrong = _wrong(scenario, group, k, slip, longest)
+            kinds, index = np.unique(np.column_stack([ordered.index.ravel(), wrong]), axis=0, return_inverse=True)
+            regimens = [(ordered.table[kind[0]], kind[1:].astype(bool)) for kind in kinds]
+        table = tuple(slip.taken(regimen, wrong[: len(regimen.amt)]) for regimen, wrong in regimens)
+        given = given | {slip.drug: Regimens(table, index.reshape(group.shape), ordered.treated)}
+    return given
+
+
+def _wrong(scenario: Scenario, group: Group, k: int, slip: Slip, doses: int) -> NDArray[np.bool_]:
+    """Which doses go wrong, shape (patients of the group, dose): the same ones in all arms whose k-th slip it is."""
+    wrong = np.zeros((group.shape[0] * group.shape[1], doses), bool)
+    draws, patients = (range(numbers[0], numbers[-1] + 1) for numbers in (group.draws, group.patients))
+    luck = Plain(scenario.spec.simulation.seed)
+    for number in range(doses) if slip.doses is None else [one - 1 for one in slip.doses if one <= doses]:
+        name = f"{slip.drug} {k} {number + 1}"
+        wrong[:, number] = luck.uniforms("slip", group.stratum, name, draws, patients).ravel() < slip.chance / 100
+    return wrong
