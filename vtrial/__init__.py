@@ -19,7 +19,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | 6 | `patients` drawn |
 | 7 | `treatment` of patients by the arms; `result` its provenance and its file |
 | 8 | `block` of patients, treated and reduced within the memory allowed |
-| 9 | `trial` the whole path |
+| 9 | `trial` the whole path; `dose_table` the largest start that is allowed |
 | 10 | `report` figures, tables, HTML |
 | 11 | `cli` the command line |
 | 12 | `__main__` the same, for python -m |
@@ -31,6 +31,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vtrial.dose_table import optimise
     from vtrial.estimand import estimate
     from vtrial.model import draw_parameters, load_model, shipped_posterior
     from vtrial.patients import draw_patients
@@ -51,6 +52,7 @@ _HOME = {
     "load_policies": "policy",
     "load_result": "result",
     "load_scenario": "scenario",
+    "optimise": "dose_table",
     "run": "trial",
     "save_result": "result",
     "shipped_posterior": "model",
@@ -67,6 +69,7 @@ __all__ = [
     "load_policies",
     "load_result",
     "load_scenario",
+    "optimise",
     "run",
     "save_result",
     "shipped_posterior",

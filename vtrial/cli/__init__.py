@@ -8,6 +8,7 @@ nothing written.
 |---|---|
 | `console` | the two consoles, and how a command ends that cannot go on |
 | `work` | long work: bars, and files that are written whole or not at all |
+| `calibration` | the commands calibrate and criticise |
 | `posterior` | posteriors as tables, parameters that are held |
 | `said` | what the commands read off a line or say in one: a patient, his first day, where parameters come from |
 """
@@ -24,17 +25,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from vtrial.cli import calibration
 from vtrial.cli.console import err, fail, guarded, out, plain
 from vtrial.cli.said import first_day, read_clock, read_patient, source, uncalibrated
-from vtrial.cli.work import CALIBRATION, compiling, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
+from vtrial.cli.work import DOSES, compiling, progress_bar, refuse_foreign, whole
 from vtrial.problem import InputError
 from vtrial.stage import print_profile, profiled, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from vtrial.calibration.evidence import Evidence
-    from vtrial.model import Model
     from vtrial.scenario import Scenario
 
 app = typer.Typer(
@@ -175,6 +173,37 @@ def report(
 
 @app.command()
 @guarded
+def optimise(
+    scenario: ScenarioFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write; default reports/NAME.")
+    ] = None,
+    posterior: Annotated[
+        str | None, typer.Option(metavar="FILE|prior", help="Draws of the parameters, as vtrial run takes them.")
+    ] = None,
+    size: Annotated[Size, typer.Option(help="Size of the Monte Carlo, from the scenario.")] = Size.full,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all processors.")] = None,
+) -> None:
+    """Find the largest start whose risk stays below the scenario's limit, for each stratum: a dose table."""
+    from vtrial.scenario import load_scenario
+
+    checked = load_scenario(scenario, size=size.value)
+    folder = output or Path("reports") / scenario.stem
+    refuse_foreign(folder, DOSES)
+    from vtrial import dose_table
+    from vtrial.compiled import watched
+    from vtrial.report.doses import print_doses, write_doses
+
+    with watched(compiling()), progress_bar("strata") as progress:
+        found = dose_table.optimise(checked, posterior=posterior, threads=threads, progress=progress)
+    with whole(folder) as part:
+        write_doses(found, part)
+    print_doses(found, out)
+    out.print(f"\nreport: {plain(str(folder / 'report.md'))}", soft_wrap=True)
+
+
+@app.command()
+@guarded
 def models(name: Annotated[str | None, typer.Argument(help="Show the parameters of one model.")] = None) -> None:
     """List the models, or one model's parameters with their priors, posteriors, units, evidence and grade."""
     from vtrial.cli.posterior import parameter_table
@@ -191,125 +220,8 @@ def models(name: Annotated[str | None, typer.Argument(help="Show the parameters 
         out.print(f"- {plain(limit)}", soft_wrap=True)
 
 
-@app.command()
-@guarded
-def calibrate(
-    model: Annotated[str, typer.Argument(help="Name of a model that has evidence.", show_default=False)],
-    chains: Annotated[int, typer.Option(min=2, help="Chains, as many at a time as there are processors.")] = 4,
-    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain after the warm-up.")] = 1000,
-    warm_up: Annotated[int, typer.Option(min=1, help="Draws of each chain that tune it, and are not kept.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler.")] = 20260701,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help='Hold a parameter ("baclofen.ke0=0.3 1/h"), and give the posterior of the others (to -o FILE, for '
-            "vtrial run --posterior FILE; without a report). May be repeated.",
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TARGET", help="Leave a target of the evidence out (C5), to -o FILE as --fix. May be repeated."
-        ),
-    ] = None,
-    sensitivity: Annotated[
-        str,
-        typer.Option(
-            help="How sensitivity is distributed: log-normal, or, to compare (to -o FILE, for vtrial criticise "
-            "--refit FILE), one spread, Student-t or susceptible share."
-        ),
-    ] = "log-normal",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="File to write; default models/posteriors/MODEL.nc, where runs find it."),
-    ] = None,
-    report: Annotated[Path, typer.Option(readable=False, help="Folder of the report (see criticise).")] = Path(
-        "reports/calibration"
-    ),
-) -> None:
-    """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
-    from vtrial.calibration.evidence import load_evidence
-    from vtrial.cli.posterior import check_targets, posterior_table, read_fixed, read_sensitivity
-    from vtrial.model import load_model
-    from vtrial.model.posterior import describe_posterior, doubts, posterior_path
-
-    chosen = load_model(model)
-    evidence = load_evidence(chosen)  # its problems are told before the sampler is loaded, which takes seconds
-    held, candidate = read_fixed(chosen, fix or []), read_sensitivity(sensitivity)
-    check_targets(evidence, without or [])
-    options = {"--fix": held, "--without": without, "--sensitivity": candidate}
-    refit = [option for option, given in options.items() if given]
-    if refit and output is None:
-        raise InputError(
-            [f"{refit[0]}: say where to write (-o FILE): runs would take it for the posterior of the model"]
-        )
-    path = output or posterior_path(chosen)
-    refuse_unwritable(path)
-    if not refit:
-        refuse_foreign(report, CALIBRATION)
-    err.print("loading the sampler")
-    from vtrial.calibration import fit
-
-    with sampling_bar() as progress:
-        found = fit.calibrate(
-            chosen, fix=held, without=without or (), sensitivity=sensitivity, seed=seed, chains=chains, warm_up=warm_up,
-            draws=draws, progress=progress, tell=lambda text: err.print(plain(text), soft_wrap=True),
-        )  # fmt: skip
-        fit.save_posterior(found, chosen, path)
-    out.print(posterior_table(chosen, path))
-    described = describe_posterior(path)
-    out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
-    if not refit:
-        _write_criticism(chosen, evidence, path, report)
-    fail("doubtful", doubts(described))
-
-
-@app.command()
-@guarded
-def criticise(
-    model: Annotated[str, typer.Argument(help="Name of a model with a posterior in the library.", show_default=False)],
-    refit: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Compare with this one of vtrial calibrate --fix, --without or --sensitivity. May be repeated.",
-        ),
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("reports/calibration"),
-) -> None:
-    """Hold a posterior against its evidence: fit, what was learnt, what the answer rests on; write a report."""
-    from vtrial.calibration.evidence import load_evidence
-    from vtrial.model import load_model, shipped_posterior
-
-    chosen = load_model(model)
-    evidence = load_evidence(chosen)
-    path = shipped_posterior(chosen)
-    if path is None:
-        raise InputError([f"{model} has no posterior: run 'vtrial calibrate {model}' first"])
-    from vtrial.report.refits import read_refits
-
-    refits = read_refits(chosen, refit or [])
-    refuse_foreign(output, CALIBRATION)
-    _write_criticism(chosen, evidence, path, output, refits)
-
-
-def _write_criticism(
-    model: Model, evidence: Evidence, path: Path, folder: Path, refits: Mapping[str, Path] | None = None
-) -> None:
-    from vtrial import trial
-    from vtrial.library import SCENARIOS
-    from vtrial.model.posterior import open_posterior
-    from vtrial.report.calibration import write_calibration
-    from vtrial.scenario import load_scenario
-
-    scenario = load_scenario(SCENARIOS / "calibration.yaml")
-    with progress_bar() as progress:
-        result = trial.run(scenario, posterior=path, progress=progress)
-    with whole(folder) as part:
-        others = {name: open_posterior(file) for name, file in (refits or {}).items()}
-        write_calibration(model, evidence, open_posterior(path), scenario, result, part, refits=others)
-    out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
+app.command()(calibration.calibrate)
+app.command()(calibration.criticise)
 
 
 @app.command()

@@ -32,13 +32,13 @@ def compiling() -> Callable[[], AbstractContextManager[None]]:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str = "patient-trajectories") -> Iterator[Callable[[int, int], None]]:
     """A bar with rate and time left on a terminal; silence elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("patient-trajectories", total=None, rate="")
+        task = bar.add_task(what, total=None, rate="")
 
         def update(done: int, total: int) -> None:
             speed = bar.tasks[0].speed
@@ -69,6 +69,8 @@ CALIBRATION = {"report.html", "figures", *(f"{name}.csv" for name in (
     "refit_risks",
 ))}  # fmt: skip
 """What the report of a calibration consists of."""
+DOSES = {"doses.csv", "doses.nc", "report.md", "figures"}
+"""What a dose table consists of."""
 
 
 def refuse_foreign(folder: Path, ours: set[str] = OURS) -> None:

@@ -33,7 +33,7 @@ from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
 from vtrial.scenario.check import check, fixed, no_posterior
 from vtrial.scheme import Plain, Sampling, Scheme, Sobol
-from vtrial.spec import Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
+from vtrial.spec import Amount, Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -135,6 +135,19 @@ class Sensitivities(Spec):
     """Name of the assumption -> what differs."""
 
 
+class Optimise(Spec):
+    """The largest start that is allowed, stratum by stratum, for `vtrial optimise`."""
+
+    outcome: str
+    """Risk that is limited, e.g. `level3_7d`."""
+    below: Annotated[float, Field(gt=0, lt=1, strict=True)]
+    """Limit of the risk."""
+    probability: Annotated[float, Field(gt=0, le=1, strict=True)]
+    """Share of the draws of the parameters in which the risk must be below the limit."""
+    most: dict[str, Amount] = Field(default_factory=dict)
+    """Drug -> greatest daily dose that is tried; absent: what the strengths give at three doses a day."""
+
+
 class ScenarioSpec(Spec):
     """A scenario file."""
 
@@ -157,6 +170,7 @@ class ScenarioSpec(Spec):
     examples: Examples | None = None
     dose_risk: DoseRisk | None = None
     sensitivities: Sensitivities | None = None
+    optimise: Optimise | None = None
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,15 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
             text = f"'{spec.estimands.primary}' is derived from means of patients: arms are ranked by a mean itself"
             yield ("estimands", "primary"), text
         uses += [(("estimands", "limits", i, "outcome"), x.outcome) for i, x in enumerate(spec.estimands.limits)]
+    if spec.optimise:
+        uses.append((("optimise", "outcome"), spec.optimise.outcome))
+        risks = [outcome.name for endpoint in spec.endpoints for outcome in endpoint.outcomes(model) if outcome.risk]
+        if spec.optimise.outcome in names and spec.optimise.outcome not in risks:
+            text = f"'{spec.optimise.outcome}' is not the risk of a level; {nearest(spec.optimise.outcome, risks)}"
+            yield ("optimise", "outcome"), text
+        for drug in spec.optimise.most:
+            if drug not in (known := [one.name for one in model.drugs]):
+                yield ("optimise", "most", drug), f"unknown drug '{drug}'; {nearest(drug, known)}"
     for where, name in uses:
         if name not in names:
             yield where, f"no endpoint gives '{name}'; {nearest(name, names)}"
