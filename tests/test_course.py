@@ -148,7 +148,7 @@ def made(peaks, since=None):
     exposure = type("Made", (), {"peak": peaks, "since": peaks if since is None else np.asarray(since, float)[None]})()
     r, omega = np.array([[0.1, 0.4, 1.0]]), np.array([0.5])
     zeros = np.zeros(2, int)
-    return lambda ends: Seen(exposure, exposure, ends, zeros, r, omega, [], np.zeros(2))
+    return lambda ends: Seen(exposure, exposure, ends, zeros, r, omega, omega, omega, [], np.zeros(2))
 
 
 def test_onset_is_the_running_maximum_and_time_free_the_area_above_the_curve():
@@ -212,7 +212,8 @@ def test_recovery_is_that_counted_with_explicit_sensitivities(scenario):
     theta, n = draw_parameters(course.model, 20, 7), 200_000
     exposure = expose_reference(course, theta)
     r = np.stack([theta["r_1"], theta["r_2"], np.ones(20)], -1)
-    seen = Seen(exposure, exposure, course.windows, np.arange(20), r, theta["omega_S"].values, [], np.zeros(20))
+    own = theta["omega_S"].values
+    seen = Seen(exposure, exposure, course.windows, np.arange(20), r, own, own, own, [], np.zeros(20))
     recovery = next(e for e in course.spec.endpoints if isinstance(e, Recovery))
     names = [o.name for o in recovery.outcomes(course.model)]
     found = dict(zip(names, recovery.evaluate(seen), strict=True))

@@ -82,7 +82,8 @@ def seen(channels=1, **changed):
     z = list(np.random.default_rng(2).standard_normal((channels, 6)))
     r = np.array([[0.1, 0.4, 1.0], [0.2, 0.5, 1.0]])
     draw = np.repeat([0, 1], 3)
-    return Seen(exposure, reference, (24.0, 168.0), draw, r, np.array([0.5, 0.8]), z, np.full(6, 8.0))
+    omega, one = np.array([0.5, 0.8]), np.ones(2)
+    return Seen(exposure, reference, (24.0, 168.0), draw, r, omega, one, one, z, np.full(6, 8.0))
 
 
 def test_level_is_reached_with_the_probability_of_the_draws_own_threshold_and_omega():

@@ -31,6 +31,8 @@ class Exposed(Protocol):
     def time_at(self) -> Array: ...
     @property
     def since(self) -> Array: ...
+    @property
+    def last(self) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Seen:
     draw : array of int, shape (n,)
         Which draw each patient belongs to.
     r, omega_S : arrays, shape (draw, level) and (draw,)
+    fold, t_half : arrays, shape (draw,)
+        Of tolerance: drive needed after adaptation relative to naive, and half-time of adaptation, h.
     z : sequence of arrays, each shape (n,)
         Deviation of log sensitivity per channel: only the counting estimator looks at it.
     clock : array, shape (n,)
@@ -62,6 +66,8 @@ class Seen:
     draw: NDArray[np.integer]
     r: Array
     omega_S: Array
+    fold: Array
+    t_half: Array
     z: Sequence[Array]
     clock: Array
     share: tuple[Array, Array] | None = None

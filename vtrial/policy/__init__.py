@@ -7,6 +7,7 @@
 | `form` | the form of a policy's parts in `scenarios/policies/<drug>.yaml`: tiers, titration, dialysis |
 | `rule` | `Policy`: its form, and the doses it gives to patients |
 | `reaction` | rounds at which patients are looked at, and what is done about one who is seen sedated |
+| `taper` | doses that fall: stopped, cut or in steps |
 | `slip` | doses that are not what was ordered |
 | `arm` | the form of `arms.yaml`; `arm_regimens`, which the simulator calls |
 | `load` | files to `Policies`, every problem at once |
@@ -22,6 +23,7 @@ from vtrial.policy.reaction import Reaction, Rounds, reactions_to
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses
 from vtrial.policy.slip import Slip
+from vtrial.policy.taper import Taper
 
 __all__ = [
     "DIALYSED",
@@ -45,6 +47,7 @@ __all__ = [
     "Rounds",
     "Slip",
     "Strengths",
+    "Taper",
     "Tier",
     "Titration",
     "arm_regimens",

@@ -15,6 +15,7 @@ from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.policy.slip import Slip
+from vtrial.policy.taper import Taper
 from vtrial.spec import InputError, Spec, nearest
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Arm(Spec):
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
     sessions: Sessions | None = None
     """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
+    tapers: tuple[Taper, ...] = ()
+    """How doses fall, from a time after the first one."""
     slips: tuple[Slip, ...] = ()
     """Doses that go wrong. A `mix` of the arm with and without them gives them a probability for each patient."""
     rounds: Rounds | None = None
@@ -88,7 +91,7 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        names = ("otherwise", "start_day", "start_clock", "sessions", "slips", "rounds", "reactions")
+        names = ("otherwise", "start_day", "start_clock", "sessions", "tapers", "slips", "rounds", "reactions")
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")

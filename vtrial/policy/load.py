@@ -199,9 +199,10 @@ def check_arm(
         if drug not in arm.drugs
     ]
     wrong += [
-        (("slips", i, "drug"), f"the arm does not give '{slip.drug}'; {nearest(slip.drug, arm.drugs)}")
-        for i, slip in enumerate(arm.slips)
-        if arm.drugs.get(slip.drug) is None
+        ((key, i, "drug"), f"the arm does not give '{one.drug}'; {nearest(one.drug, arm.drugs)}")
+        for key in ("tapers", "slips")
+        for i, one in enumerate(getattr(arm, key))
+        if arm.drugs.get(one.drug) is None
     ]
     if arm.mix:
         return wrong + _check_mix(arm, {**policies.arms, **(beside or {})})

@@ -169,6 +169,8 @@ def _seen(scenario: Scenario, group: Group, items: Items, exposure: Exposure, re
         draw=items.patient // group.shape[1],
         r=levels_of(scenario, group),
         omega_S=group.theta["omega_S"],
+        fold=group.theta["tolerance_fold"],
+        t_half=24.0 * group.theta["tolerance_t_half"],
         z=[channel.reshape(-1)[items.patient] for channel in group.z],
         clock=scenario.spec.treatment.start + items.origin,
         share=items.share,

@@ -136,14 +136,14 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
     if group.sessions is None:
-        return _slipped(scenario, group, arm, _stopped(given(None), treatment.stop))
+        return _slipped(scenario, group, arm, _tapered(arm, _stopped(given(None), treatment.stop)))
     found = given(())
     first = first_dose(found)
     ends = [end for _, end in group.sessions.until(treatment.horizon)]
     for origin in np.unique(first[np.isfinite(first)]).tolist():  # sessions count from the first dose
         own = given([origin + end for end in ends])
         found = {drug: own[drug].where(first == origin, regimens) for drug, regimens in found.items()}
-    return _slipped(scenario, group, arm, _stopped(found, treatment.stop))
+    return _slipped(scenario, group, arm, _tapered(arm, _stopped(found, treatment.stop)))
 
 
 def first_dose(given: Mapping[str, Regimens]) -> Array:
@@ -161,6 +161,18 @@ def _stopped(given: dict[str, Regimens], stop: float | None) -> dict[str, Regime
     for origin in np.unique(first[np.isfinite(first)]).tolist():
         found = {drug: given[drug].until(origin + stop).where(first == origin, own) for drug, own in found.items()}
     return found
+
+
+def _tapered(arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
+    """The same doses until they fall."""
+    first = first_dose(given)
+    for taper in arm.tapers:
+        own = found = given[taper.drug]
+        for origin in np.unique(first[np.isfinite(first)]).tolist():
+            table = tuple(taper.tapered(regimen, origin) for regimen in own.table)
+            found = Regimens(table, own.index, own.treated).where(first == origin, found)
+        given = given | {taper.drug: found}
+    return given
 
 
 def _slipped(scenario: Scenario, group: Group, arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
