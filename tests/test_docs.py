@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import vtrial
+from vtrial.cli import app
 from vtrial.library import MODELS
 from vtrial.treatment import expose_reference
 
@@ -20,6 +21,33 @@ MODULES = [info.name for info in pkgutil.walk_packages(vtrial.__path__, "vtrial.
 @pytest.mark.parametrize("name", ["vtrial", *MODULES])
 def test_examples_of_the_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+REPO = Path(__file__).parent.parent
+PAGES = sorted((REPO / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_of_the_docs_quotes_scenarios_as_they_are(page):
+    """Every YAML block is an excerpt of the scenario named above it, so that it cannot drift."""
+    text = page.read_text(encoding="utf-8")
+    quotes = re.findall(r"<!-- from: (\S+) -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    assert quotes
+    assert len(quotes) == text.count("```yaml")
+    for file, quote in quotes:
+        assert quote in (REPO / file).read_text(encoding="utf-8"), file
+
+
+@pytest.mark.parametrize("page", [REPO / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_page_leads_to_what_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    files = re.findall(r"\bscenarios/[\w/]+\.yaml|\btests/[\w/]+\.py", text)
+    missing = [link for link in links if link and not (page.parent / link).exists()]
+    assert not missing + [file for file in files if not (REPO / file).exists()]
+    commands = {*re.findall(r"^vtrial ([a-z-]+)", text, re.MULTILINE)}
+    known = {info.name or info.callback.__name__.replace("_", "-") for info in app.registered_commands}
+    assert commands <= known
 
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
