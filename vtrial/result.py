@@ -80,6 +80,7 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
         several = {f"{drug} ({part['id']})": told for part in parts for drug, told in part["drugs"].items()}
         note = "; ".join(filter(None, [text, arm.note]))
         own = {"id": arm.id, "role": arm.role, "grade": arm.grade, "otherwise": None, "note": note}
+        own["acts"] = [f"{part['id']}: {act}" for part in parts for act in part["acts"]]
         return {**own, "doses": _mixed_doses(scenario, arm), "drugs": several}
     for drug in arm.drugs:
         policy = arm.policy(drug, scenario.policies.policies)
@@ -101,6 +102,7 @@ def _describe_arm(scenario: Scenario, arm: Arm) -> dict[str, Any]:
         "grade": arm.grade,
         "otherwise": arm.otherwise,
         "note": arm.note,
+        "acts": arm.acts,
         "doses": _first_day(scenario, arm),
         "drugs": drugs,
     }
@@ -136,12 +138,16 @@ def _limits(scenario: Scenario) -> list[str]:
     doses = "Doses rise by the clock alone" if treatment.titrate else "Starting doses are held for the whole horizon"
     if treatment.stop is not None:
         doses += f", and stop {treatment.stop:g} h after the first one"
+    single = [one for arm in scenario.arms for one, _ in scenario.components(arm)]
+    acting = any(arm.acts for arm in single)
     limits = [
-        f"{doses}: nobody is held or stopped for being sedated.",
+        f"{doses}, but for arms that say what is done or goes wrong."
+        if acting
+        else f"{doses}: nobody is held or stopped for being sedated.",
         "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
         "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
         "within the first 24 h.",
-        "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
+        f"Acute kidney injury, other depressants{'' if acting else ', missed or wrong doses'} are not simulated.",
     ]
     if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
         limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")

@@ -106,6 +106,12 @@ class Arm(Spec):
         """Name of the arm: its key in the file."""
         return self._id
 
+    @property
+    def acts(self) -> list[str]:
+        """What is done, and what happens, besides the doses of its policies, in words."""
+        return [*map(str, self.tapers), *map(str, self.slips), *([str(self.rounds)] if self.rounds else []),
+                *map(str, self.reactions)]  # fmt: skip
+
     def age_min(self, policies: Mapping[str, Policy]) -> float | None:
         """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""
         chosen = [self.policy(drug, policies) for drug in self.drugs]

@@ -45,6 +45,17 @@ class Rounds(Spec):
             raise refuse("; ".join(wrong))
         return self
 
+    def __str__(self) -> str:
+        """When patients are looked at, in words.
+
+        Examples
+        --------
+        >>> str(Rounds(clock=["08:00", "20:30"]))
+        'looked at daily at 08:00, 20:30'
+        """
+        clock = ", ".join(f"{int(time):02}:{round(time % 1 * 60):02}" for time in self.clock)
+        return f"looked at daily at {clock}{', at times misjudged' if self.misjudged else ''}"
+
     def times(self, start: float, until: float) -> list[float]:
         """Times of the rounds after a first dose at clock time `start`, h from it, before `until`.
 
@@ -96,6 +107,22 @@ class Reaction(Spec):
         if wrong:
             raise refuse("; ".join(wrong))
         return self
+
+    def __str__(self) -> str:
+        """What is done, in words.
+
+        Examples
+        --------
+        >>> str(Reaction(seen=1, do="reduce", to="50 %", drugs=["baclofen"]))
+        'seen at level 1: reduce baclofen to 50%'
+        """
+        details = {
+            "reduce": f" to {self.to:g}%" if self.to else "",
+            "back": f" by {self.days} days",
+            "dialyse": f" after {self.after:g} h for {self.hours:g} h" if self.after and self.hours else "",
+        }
+        drugs = f" {', '.join(self.drugs)}" if self.drugs else ""
+        return f"seen at level {self.seen}: {self.do}{drugs}{details.get(self.do, '')}"
 
     def rewritten(self, regimen: Regimen, now: float, following: float, horizon: float) -> Regimen:
         """The doses of one drug once the reaction is taken; one that is not given is a dose of 0 mg.

@@ -34,6 +34,18 @@ class Slip(Spec):
     chance: Percent = 100.0
     """Probability for each of these doses, independently of the others."""
 
+    def __str__(self) -> str:
+        """What goes wrong, in words.
+
+        Examples
+        --------
+        >>> str(Slip(drug="baclofen", doses=[1, 2], times=0, chance="20 %"))
+        'doses 1, 2 of baclofen 0 times what was ordered, each with a probability of 20%'
+        """
+        which = "every dose" if self.doses is None else f"doses {', '.join(map(str, self.doses))}"
+        chance = "" if self.chance == 100 else f", each with a probability of {self.chance:g}%"
+        return f"{which} of {self.drug} {self.times:g} times what was ordered{chance}"
+
     def taken(self, regimen: Regimen, wrong: NDArray[np.bool_]) -> Regimen:
         """The doses that are taken where some that may go wrong do: `wrong`, one for each dose of the regimen."""
         number = np.arange(1, len(regimen.amt) + 1)

@@ -36,6 +36,19 @@ class Taper(Spec):
             raise refuse("a taper needs either 'to', or both 'step' and 'every'")
         return self
 
+    def __str__(self) -> str:
+        """How doses fall, in words.
+
+        Examples
+        --------
+        >>> str(Taper(drug="baclofen", at="14 d", step="5 mg", every="3 d"))
+        'baclofen from 336 h on: 5 mg/day less every 72 h'
+        """
+        how = (
+            f"{self.to:g}% of each dose" if self.to is not None else f"{self.step:g} mg/day less every {self.every:g} h"
+        )
+        return f"{self.drug} from {self.at:g} h on: {how}"
+
     def tapered(self, regimen: Regimen, first: float) -> Regimen:
         """The doses of a patient whose first dose of any drug is at `first`, h from the start.
 

@@ -22,15 +22,16 @@ def dose_table(facts: Facts) -> dict[str, Any]:
     -------
     dict
         ``patients``: names; ``rows``: arm, for each patient a list of texts, and the other arms with the same
-        doses for all of them. No rows if the result does not tell doses.
+        doses on day 1 for all of them; what else is done or happens. No rows if the result does not tell doses.
     """
     doses = facts.doses
+    acts = {arm["id"]: arm.get("acts", []) for arm in facts.json("arms")}
     patients = list(dict.fromkeys(patient for of in doses.values() for patient in of))
     rows = []
     for arm, given in doses.items():
         cells = [[f"{drug}: {text}" for drug, text in given.get(patient, {}).items()] for patient in patients]
         same = [other for other, of in doses.items() if other != arm and of == given]
-        rows.append({"arm": arm, "cells": cells, "same": same})
+        rows.append({"arm": arm, "cells": cells, "same": same, "acts": acts.get(arm, [])})
     return {"patients": patients, "rows": rows}
 
 
