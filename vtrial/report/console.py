@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from vtrial.report.facts import HELD, NOTICE, Facts, short_outcome
+from vtrial.report.facts import HELD, NOTICE, Facts, heading
 from vtrial.report.tables import Risk, risk_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def print_risks(result: xr.DataTree, console: Console) -> None:
 
     facts = Facts(result)
     risks = risk_table(result)
-    console.print(Text(f"\nRisk of {short_outcome(facts, facts.primary)}", style="bold"))
+    console.print(Text(f"\n{heading(facts, facts.primary)}", style="bold"))
     if facts.population_text:
         console.print(Text(facts.population_text))
     for stratum in facts.telling:

@@ -42,7 +42,7 @@ FIXED_NOTE = (
 the constraint, and drawn again where they break it."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
-_PROBABILITIES = ("peak_clock_", "onset", "reached", "recovered", "unrecovered")
+_PROBABILITIES = ("rebound", "peak_clock_", "onset", "reached", "recovered", "unrecovered")
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
 
 
@@ -319,6 +319,22 @@ def short_outcome(facts: Facts, outcome: str) -> str:
     k = int(found[1])
     deeper = "" if k == len(facts.levels) - 1 else " or deeper"
     return f"{facts.levels[k]}{deeper} (level {k}) within {spaced(found[2])}{', counted' if found[3] else ''}"
+
+
+def heading(facts: Facts, outcome: str) -> str:
+    """Head what is said of an outcome: the risk of a level, or the outcome by its own name.
+
+    Parameters
+    ----------
+    facts : Facts
+    outcome : str
+
+    Returns
+    -------
+    str
+    """
+    text = short_outcome(facts, outcome)
+    return f"Risk of {text}" if _LEVEL.match(outcome) else text[:1].upper() + text[1:]
 
 
 def short_arms(arms: list[str], width: int = 24) -> dict[str, str]:

@@ -16,7 +16,7 @@ from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
 from vtrial.report.course import course_tables
-from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, short_outcome
+from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
@@ -128,7 +128,7 @@ def _words(facts: Facts) -> dict[str, Any]:
         "fixed_note": facts.fixed_note,
         "again": _command(facts),
         "held": HELD if facts.held else "",
-        "what": short_outcome(facts, facts.primary),
+        "heading": heading(facts, facts.primary),
         "primary_label": facts.label(facts.primary),
         "reference": facts.reference,
         "probability": f"{facts.interval:.0%}",
