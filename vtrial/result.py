@@ -33,6 +33,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "model_title": model.title,
         "model_description": model.description,
         "model_sha256": model.sha256,
+        **({} if model.extends is None else {"calibrated_sha256": model.calibrated.sha256}),
         "limits": json.dumps([*model.limits, *_limits(scenario)]),
         "levels": json.dumps(model.levels),
         "params": json.dumps(_params(scenario)),
@@ -141,7 +142,7 @@ def _limits(scenario: Scenario) -> list[str]:
         "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
         "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
         "within the first 24 h.",
-        "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
+        f"Acute kidney injury, {_others(scenario)}, missed or wrong doses are not simulated.",
     ]
     if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
         limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")
@@ -150,6 +151,10 @@ def _limits(scenario: Scenario) -> list[str]:
     if scenario.population.provenance["kind"] == "patient":
         limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
     return limits
+
+
+def _others(scenario: Scenario) -> str:
+    return "other depressants" if scenario.model.extends is None else "depressants that the model does not have"
 
 
 def _who(scenario: Scenario) -> str:
