@@ -2,7 +2,7 @@
 
 Research software: not for dosing decisions in patients.
 
-It extends `baclofen_pregabalin`: who takes no oxycodone and is in no state is a patient of that model, to the bit, and
+It extends `baclofen_pregabalin`: who takes no oxycodone and is in no state is a patient of that model, to rounding, and
 its posterior serves. What is added here was in no calibration. It is drawn from its priors, independent of the rest.
 
 Oxycodone
@@ -73,7 +73,7 @@ PARAMS = (
     Param("oxycodone.renal_share", Beta(8.0, 12.0), "1", "share of CL/F that is proportional to GFR", (), "D"),
     Param("oxycodone.V", LogNormal(600.0, 0.15), "L", "oxycodone V/F at 70 kg (label)", (), "D"),
     Param("oxycodone.omega_V", Fixed(0.25), "1", "SD of log V/F between patients", (), "B"),
-    Param("oxycodone.ka", LogNormal(1.7, 0.35), "1/h", "oxycodone absorption rate, for a peak at 1.5 h (label)", (), "D"),
+    Param("oxycodone.ka", LogNormal(2.4, 0.35), "1/h", "oxycodone absorption rate, for a peak at 1.4 h (label)", (), "D"),
     Param("oxycodone.omega_ka", Fixed(0.5), "1", "SD of log ka between patients", (), "B"),
     Param("oxycodone.tlag", Uniform(0.0, 0.5), "h", "oxycodone absorption lag", (), "B"),
     Param("oxycodone.ke0", LogNormal(3.0, 0.5), "1/h", "oxycodone effect-site rate, as of the pupil", (), "B"),
