@@ -134,6 +134,7 @@ def draw_group(
     shape = len(draws), len(patients)
     people = scenario.population.draw(stratum, scheme, draws, patients)
     people["FED"] = np.full(shape, float(scenario.spec.model.food == "fed"))
+    people |= _states(scenario.model, scenario.population.stratum(stratum).state, shape)
     rows = {name: values[:, None] for name, values in theta.items()}
     who = stratum, draws, patients
     etas = _deviations(scenario.model, scheme, rows, *who, dialysed=scenario.dialyses)
@@ -149,6 +150,11 @@ def draw_group(
         scenario.population.stratum(stratum).dialysed.sessions,
     )
     return _possible(scenario.model, group)
+
+
+def _states(model: Model, state: Sequence[str], shape: tuple[int, int]) -> dict[str, Array]:
+    """The states that a model has, as covariates: 1 where patients are in it, else 0."""
+    return {name: np.full(shape, float(name in state)) for name in model.states}
 
 
 def _possible(model: Model, group: Group) -> Group:
@@ -249,6 +255,7 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     n = draws.sizes["draw"]
     people = {name: np.full((n, 1), value) for name, value in covariates_of(patient).items()}
     people["FED"] = np.full((n, 1), float(scenario.spec.model.food == "fed"))
+    people |= _states(scenario.model, patient.state, (n, 1))
     theta = columns(draws)
     rows = {name: values[:, None] for name, values in theta.items()}
     plain = Plain(scenario.spec.simulation.seed)  # one to a draw: nothing to spread

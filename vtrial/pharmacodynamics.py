@@ -31,7 +31,9 @@ def accumulate(total, product, u):
 def greco(total, product, alpha):
     """Combined drive U = sum u_d + alpha * sum of pairwise products; alpha = 0 is Loewe additivity.
 
-    Reduced form of Greco's surface for agents of equal slope; with drugs b and p: u_b + u_p + alpha u_b u_p.
+    Reduced form of Greco's surface for agents of equal slope; with drugs b and p: u_b + u_p + alpha u_b u_p. Of three
+    or more drugs every pair has the same alpha, and no term holds three at once: with o beside them,
+    u_b + u_p + u_o + alpha (u_b u_p + u_b u_o + u_p u_o), which is that of two where u_o is 0.
     """
     return total + alpha * product
 
@@ -68,6 +70,8 @@ def drive(contributions: Sequence[Any], surface: Surface, alpha: Any) -> list[An
     --------
     >>> drive([0.2, 0.3], "greco", 1.0)
     [0.56]
+    >>> drive([0.2, 0.3, 0.5], "greco", 1.0)  # 1 + 0.06 + 0.10 + 0.15
+    [1.31]
     """
     if surface == "bliss":
         return list(contributions)

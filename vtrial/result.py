@@ -33,6 +33,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "model_title": model.title,
         "model_description": model.description,
         "model_sha256": model.sha256,
+        **({} if model.extends is None else {"calibrated_sha256": model.calibrated.sha256}),
         "limits": json.dumps([*model.limits, *_limits(scenario)]),
         "levels": json.dumps(model.levels),
         "params": json.dumps(_params(scenario)),
@@ -147,7 +148,7 @@ def _limits(scenario: Scenario) -> list[str]:
         "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
         "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
         "within the first 24 h.",
-        f"Acute kidney injury, other depressants{'' if acting else ', missed or wrong doses'} are not simulated.",
+        f"{_left_out(scenario, acting=acting)} are not simulated.",
     ]
     if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
         limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")
@@ -156,6 +157,17 @@ def _limits(scenario: Scenario) -> list[str]:
     if scenario.population.provenance["kind"] == "patient":
         limits.append("Arms follow their rules from the scenario's start; a described patient's own doses may differ.")
     return limits
+
+
+def _left_out(scenario: Scenario, *, acting: bool) -> str:
+    """What could go wrong with patients and doses beside, in this scenario's trial never."""
+    absent = [
+        "acute kidney injury",
+        "other depressants" if scenario.model.extends is None else "depressants that the model does not have",
+        *([] if acting else ["missed or wrong doses"]),
+    ]
+    text = ", ".join(absent)
+    return text[0].upper() + text[1:]
 
 
 def _who(scenario: Scenario) -> str:

@@ -254,6 +254,9 @@ def load_evidence(model: Model) -> Evidence:
     >>> evidence.trials[0].target, evidence.trials[0].arms[-1].events
     ('C1', 59)
     """
+    if model.extends is not None:  # its posterior file would be that of the other model
+        name = model.calibrated.name
+        raise InputError([f"model {model.name} extends {name}, and takes its posterior: calibrate {name}"])
     path = Path(MODELS / "calibration" / f"{model.name}.yaml")
     if not path.exists():
         raise InputError([f"model {model.name} has no evidence to be calibrated on ({path.name} is missing)"])

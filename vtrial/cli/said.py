@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtrial.problem import InputError
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
 
 def source(scenario: Scenario) -> str:
     """Where the parameters of a run will come from; an `InputError` if it cannot be used."""
-    from vtrial.model.posterior import PRIOR
+    from vtrial.model.posterior import PRIOR, source_of
 
     found = scenario.draws_from()
-    return "the priors" if found == PRIOR else f"posterior {Path(found).name}"
+    return "the priors" if found == PRIOR else source_of(scenario.model, found)
 
 
 def uncalibrated(scenario: Scenario) -> str:
@@ -27,7 +26,7 @@ def uncalibrated(scenario: Scenario) -> str:
     chosen = scenario.spec.model.draws_from is not None or posterior_path(scenario.model).exists()
     if chosen or not belongings(scenario.model)["evidence_sha256"]:
         return ""
-    name = scenario.model.name
+    name = scenario.model.calibrated.name
     return (
         f"[yellow]from the priors:[/] {name} has evidence but no posterior: calibrate it (vtrial calibrate {name}), "
         "or say so (model.draws_from: prior)"

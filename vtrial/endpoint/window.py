@@ -124,8 +124,10 @@ def _exposure_outcomes(model: Model, name: str, label: str, unit: str, within: f
 
 
 def _with_ratios(seen: Seen, values: Array, reference: Array) -> list[Array]:
-    with np.errstate(divide="ignore", invalid="ignore"):  # a reference arm without the drug has no ratio
-        ratios = (value / seen.of_draw(ref) for value, ref in zip(values, reference, strict=True))
+    with np.errstate(invalid="ignore"):
+        # a reference arm without the drug has no ratio, whatever the others give: NaN, not infinite
+        known = (np.where(ref > 0, ref, np.nan) for ref in reference)
+        ratios = (value / seen.of_draw(ref) for value, ref in zip(values, known, strict=True))
         return [seen.weight * value for value in (*values, *ratios)]
 
 

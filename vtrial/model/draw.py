@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtrial.model.posterior import PRIOR, describe_posterior, read_posterior
+from vtrial.model.posterior import PRIOR, describe_posterior, read_posterior, source_of
 from vtrial.model.prior import Fixed, Uniform, Values
 from vtrial.model.record import Model, typical_patient
 from vtrial.spec import InputError, nearest
@@ -161,7 +161,8 @@ def draw_parameters(
     posterior : path or "prior"
         A netCDF file with an ArviZ ``posterior`` group (dims chain and draw) or with plain variables over
         ``draw``, one variable per parameter of the model; by default the priors. `shipped_posterior` finds the file
-        that the library holds of a model, `Scenario.parameters` draws what a scenario asks for.
+        that the library holds of a model, `Scenario.parameters` draws what a scenario asks for. Of a model that
+        extends another the file is that one's: what the model adds is drawn from its priors, independent of it.
     fix : mapping, optional
         Parameters held at a value: a named assumption, put in place in draws that stay as they are otherwise. Priors
         are independent but for the constraint, and draws that break it are drawn again. A posterior correlates
@@ -199,17 +200,18 @@ def draw_parameters(
     attributes = {"source": PRIOR, "model": model.name}
     if posterior != PRIOR:
         described = describe_posterior(Path(posterior))
-        attributes |= {"source": f"posterior {described['file']}", "posterior": json.dumps(described)}
+        attributes |= {"source": source_of(model, posterior), "posterior": json.dumps(described)}
+
+    def uniform(name: str, attempt: int) -> Any:
+        return uniforms(key(seed, "theta", name), range(draws), attempt=attempt)[:, 0]
+
     if median:
         theta = _at_median(model, draws, posterior, fix)
         attributes["source"] += " median"
     elif posterior != PRIOR:
-        theta = _put_in_place(fix, model, read_posterior(model, draws, Path(posterior)))
+        known = read_posterior(model.calibrated, draws, Path(posterior))
+        theta = _put_in_place(fix, model, _draw_prior(model, draws, uniform, known) if model.added else known)
     else:
-
-        def uniform(name: str, attempt: int) -> Any:
-            return uniforms(key(seed, "theta", name), range(draws), attempt=attempt)[:, 0]
-
         theta = _draw_prior(model, draws, uniform, fix)
     variables = {
         p.name: (
@@ -238,7 +240,8 @@ def _at_median(model: Model, draws: int, posterior: Path | str, fix: Mapping[str
     if posterior == PRIOR:
         middle = prior_medians(model)
     else:
-        middle = {name: np.median(values) for name, values in read_posterior(model, None, Path(posterior)).items()}
+        known = read_posterior(model.calibrated, None, Path(posterior))
+        middle = prior_medians(model) | {name: np.median(values) for name, values in known.items()}
     theta = {name: np.full(draws, float(value)) for name, value in (middle | dict(fix)).items()}
     if not np.all(model.constraint(theta)):
         raise InputError([f"the medians of the parameters break the constraint of {model.name}: fix some of them"])
@@ -246,11 +249,14 @@ def _at_median(model: Model, draws: int, posterior: Path | str, fix: Mapping[str
 
 
 def _draw_prior(
-    model: Model, draws: int, uniform: Callable[[str, int], Any], fix: Mapping[str, float]
+    model: Model, draws: int, uniform: Callable[[str, int], Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """Draws of the priors that meet the constraint, beside parameters that are given: a value, or one a draw."""
+
     def attempt(number: int) -> dict[str, Any]:
-        drawn = {p.name: np.asarray(p.prior.quantile(uniform(p.name, number)), float) for p in model.params}
-        return drawn | {name: np.full(draws, float(value)) for name, value in fix.items()}
+        free = [p for p in model.params if p.name not in given]
+        drawn = {p.name: np.asarray(p.prior.quantile(uniform(p.name, number)), float) for p in free}
+        return drawn | {name: np.full(draws, value, float) for name, value in given.items()}
 
     theta = attempt(0)
     for number in range(1, 200):

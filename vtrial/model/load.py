@@ -15,7 +15,7 @@ import numpy as np
 
 from vtrial.library import MODELS
 from vtrial.model.dynamics import Dynamics
-from vtrial.model.record import Model, typical_patient
+from vtrial.model.record import Model, individual, middle_covariates, typical_patient
 from vtrial.spec import InputError, Problem, nearest, read_yaml
 
 
@@ -90,9 +90,28 @@ def _dry_run(model: Model) -> list[str]:
     problems += [f"omega() names '{name}', which typical() does not give" for name in sorted(set(omega) - set(given))]
     problems += [f"omega() names '{name}', which nothing reads" for name in sorted((set(omega) & set(given)) - read)]
     problems += [f"'{name}' is not finite" for name in sorted(given) if not np.all(np.isfinite(given[name]))]
+    problems += _changed(model, theta)
     if model.dynamics is None or problems:
         return problems
     return _try(model.dynamics, {name: float(given[name]) for name in model.dynamics.parameters})
+
+
+def _changed(model: Model, theta: dict[str, Any]) -> list[str]:
+    """What a model changes in the one that it extends, whose posterior is no longer right then."""
+    base = model.extends
+    if base is None:
+        return []
+    wrong = [f"the parameter '{param.name}'" for param in base.params if param not in model.params]
+    if model.drugs[: len(base.drugs)] != base.drugs or (model.dynamics is None) != (base.dynamics is None):
+        wrong.append("its drugs: they come first, with the kinetics that they had")
+    wrong += ["its levels"] if model.levels != base.levels else []
+    if not wrong:
+        # every eta at one SD: typical values, SDs and what acts on the logit, all at once
+        cov, z = middle_covariates(model), dict.fromkeys(base.omega(theta), 1.0)
+        before, now = individual(base, theta, cov, z), individual(model, theta, cov, z)
+        same = {name: name in now and np.allclose(now[name], value, rtol=1e-12) for name, value in before.items()}
+        wrong = [f"'{name}' of a patient who has nothing of what it adds" for name, held in same.items() if not held]
+    return [f"extends {base.name}, but changes {text}" for text in wrong]
 
 
 def _try(dynamics: Dynamics, par: dict[str, float]) -> list[str]:

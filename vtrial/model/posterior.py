@@ -35,19 +35,44 @@ Anal 16:667-718)."""
 
 
 def posterior_path(model: Model) -> Path:
-    """Where the posterior of a model lies, whether or not it is there."""
-    return MODELS / "posteriors" / f"{model.name}.nc"
+    """Where the posterior of a model lies, or of the one that it extends, whether or not it is there."""
+    return MODELS / "posteriors" / f"{model.calibrated.name}.nc"
+
+
+def source_of(model: Model, path: Path | str) -> str:
+    """Where draws of the parameters come from, in words.
+
+    Parameters
+    ----------
+    model : Model
+    path : path or "prior"
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> source_of(load_model("baclofen_pregabalin"), "mine/again.nc")
+    'posterior again.nc'
+    >>> source_of(load_model("other_depressants"), "mine/again.nc")
+    'posterior again.nc, for what other_depressants adds the prior'
+    """
+    if path == PRIOR:
+        return PRIOR
+    return f"posterior {Path(path).name}" + (f", for what {model.name} adds the prior" if model.added else "")
 
 
 def belongings(model: Model) -> dict[str, str]:
-    """What a posterior must agree with: sha256 of the model file and of the evidence it was calibrated on."""
+    """What a posterior must agree with: sha256 of the model file and of the evidence it was calibrated on.
+
+    Those of the calibrated model, where the model extends another.
+    """
+    model = model.calibrated
     evidence = MODELS / "calibration" / f"{model.name}.yaml"
     digest = hashlib.sha256(evidence.read_bytes()).hexdigest() if evidence.exists() else ""
     return {"model_sha256": model.sha256, "evidence_sha256": digest}
 
 
 def shipped_posterior(model: Model) -> Path | None:
-    """Find the posterior that the library holds of a model.
+    """Find the posterior that the library holds of a model, or of the one that it extends.
 
     Parameters
     ----------
@@ -70,8 +95,9 @@ def shipped_posterior(model: Model) -> Path | None:
     names = {"model_sha256": "another model file", "evidence_sha256": "other evidence"}
     changed = [names[key] for key, digest in belongings(model).items() if made_from.get(key) != digest]
     if changed:
-        text = f"made from {' and '.join(changed)} than the library holds of {model.name}"
-        todo = f"calibrate again (vtrial calibrate {model.name}), or take the priors (model.draws_from: prior)"
+        name = model.calibrated.name
+        text = f"made from {' and '.join(changed)} than the library holds of {name}"
+        todo = f"calibrate again (vtrial calibrate {name}), or take the priors (model.draws_from: prior)"
         raise InputError([Problem(f"{text}: {todo}", file=path)])
     return path
 

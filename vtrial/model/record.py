@@ -126,6 +126,12 @@ class Model:
         What the model cannot know, in sentences for the report.
     dynamics : Dynamics, optional
         Right-hand side of kinetics that are not linear (`vtrial.model.dynamics`), for all drugs in their order.
+    extends : Model, optional
+        Model that this one adds drugs or states to, and leaves as it is for who has none of them: its posterior
+        serves for its parameters, and the priors for those that are added.
+    states : tuple of str
+        What patients may be beside their covariates, e.g. ``"dementia"``: `typical` reads each as a covariate of
+        that name, 1 in the strata and patients whose `state` has it, else 0.
     """
 
     name: str
@@ -143,10 +149,23 @@ class Model:
     description: str = ""
     sha256: str = ""
     dynamics: Dynamics | None = None
+    extends: Model | None = None
+    states: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dynamics is not None and self.dynamics.drugs != (names := tuple(drug.name for drug in self.drugs)):
             raise ValueError(f"{self.name}: dynamics of {self.dynamics.drugs} in a model of {names}")
+
+    @property
+    def calibrated(self) -> Model:
+        """The model whose calibration serves this one: itself, or the one that it extends in the end."""
+        return self if self.extends is None else self.extends.calibrated
+
+    @property
+    def added(self) -> tuple[Param, ...]:
+        """Population parameters that the calibrated model does not have; they are drawn from their priors."""
+        known = {param.name for param in self.calibrated.params}
+        return tuple(param for param in self.params if param.name not in known)
 
     @property
     def individual_parameters(self) -> tuple[str, ...]:
@@ -198,5 +217,10 @@ def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[st
 
 def typical_patient(model: Model, theta: Values) -> dict[str, Any]:
     """Parameters of a typical patient with covariates in the middle of what is seen: to try a model or a value."""
+    return individual(model, theta, middle_covariates(model), {})
+
+
+def middle_covariates(model: Model) -> dict[str, Any]:
+    """Covariates in the middle of what is seen, in none of the model's states."""
     cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(90.0)}
-    return individual(model, theta, cov, {})
+    return cov | dict.fromkeys(model.states, np.float64(0.0))

@@ -31,7 +31,7 @@ from vtrial.population.sources import (
     outside,
     people_of,
 )
-from vtrial.population.strata import LABELS, STANDARD, Bootstrap, Dialysed, Patient, PopulationSpec, Stratum
+from vtrial.population.strata import LABELS, STANDARD, Bootstrap, Condition, Patient, PopulationSpec, Stratum
 from vtrial.scheme import Plain, Scheme
 from vtrial.spec import InputError, Problem, nearest
 
@@ -52,14 +52,19 @@ class ResolvedStratum:
     """Age band, for standard strata."""
     column: str | None
     """eGFR category, for standard strata."""
-    dialysed: Dialysed
-    """Whether its patients are on dialysis, their residual GFR and sessions."""
+    dialysed: Condition
+    """Whether its patients are on dialysis, their residual GFR and sessions; and the states that they are in."""
     source: Source = field(repr=False)
 
     @property
     def dialysis(self) -> bool:
         """Whether its patients are on dialysis."""
         return self.dialysed.dialysis
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """States that its patients are in, by the names of the model."""
+        return self.dialysed.state
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,14 @@ class Dialysed(Spec):
         return self
 
 
-class Stratum(Dialysed):
+class Condition(Dialysed):
+    """What is known of the patients of a stratum, or of one patient, beside their covariates."""
+
+    state: tuple[str, ...] = ()
+    """States that they are in, e.g. `[dementia]`: names that the model has; absent: none of them."""
+
+
+class Stratum(Condition):
     """A part of the population: ranges of covariates (low included, high not). Strata may overlap."""
 
     name: str = Field(min_length=1)
@@ -285,7 +292,7 @@ Measure = Annotated[
 """A quantity in the unit, and between the limits, of the field."""
 
 
-class Patient(Dialysed):
+class Patient(Condition):
     """One patient with fixed covariates; a stratum of its own."""
 
     name: str = Field(default="patient", min_length=1)

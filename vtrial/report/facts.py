@@ -140,7 +140,8 @@ class Facts:
     def doubts(self) -> list[str]:
         """Why the draws of a posterior may not be those of this model."""
         found, made_from = doubts(self.posterior), self.posterior.get("model_sha256")
-        if made_from is not None and made_from != self.result.attrs["model_sha256"]:
+        own = self.result.attrs.get("calibrated_sha256", self.result.attrs["model_sha256"])
+        if made_from is not None and made_from != own:
             found.append("it was made from another model file than that of this run")
         return found
 

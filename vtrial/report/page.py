@@ -178,7 +178,7 @@ def _command(facts: Facts) -> str:
     attrs = facts.result.attrs
     size = " --size small" if attrs["size"] == "small" else ""
     source = "prior" if facts.prior else facts.posterior.get("file", "FILE")
-    if source == f"{attrs['model']}.nc":
+    if source in (f"{attrs['model']}.nc", f"{facts.posterior.get('model')}.nc"):
         source = f"models/posteriors/{source}"
     return f"vtrial run scenarios/{attrs['scenario_name']}.yaml{size} --posterior {source}"
 

@@ -40,7 +40,7 @@ def fixed(value: float | str, unit: str) -> float:
 def no_posterior(model: Model) -> str:
     """Say that the library holds no posterior of a model, and what to do."""
     where = posterior_path(model)
-    return f"there is no posterior of {model.name} ({where} is missing): calibrate it, or say prior"
+    return f"there is no posterior of {model.calibrated.name} ({where} is missing): calibrate it, or say prior"
 
 
 def check(
@@ -52,6 +52,7 @@ def check(
     if spec.simulation is not None and spec.simulation.sampling == "sobol":
         yield from _check_balance(spec.simulation)
     yield from _check_model(spec, model)
+    yield from _check_states(spec, model)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
         yield from check_reactions(spec, model, policies)
@@ -76,6 +77,24 @@ def _check_model(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
     yield from _check_fix(("model", "fix"), spec.model.fix, {}, model)
     for name, change in (spec.sensitivities.cases if spec.sensitivities else {}).items():
         yield from _check_fix(("sensitivities", "cases", name, "fix"), change.fix, spec.model.fix, model)
+
+
+def _check_states(spec: ScenarioSpec, model: Model) -> Iterator[Finding]:
+    """States of strata and patients that the model does not have: they would change nothing."""
+    given: list[tuple[Where, tuple[str, ...]]] = []
+    if spec.population is not None:
+        if spec.population.patient is None:
+            given += [(("population", "strata", i), stratum.state) for i, stratum in spec.population.named_strata()]
+        given += [(("population", "patient", i), one.state) for i, one in enumerate(spec.population.patient or ())]
+    if spec.reference_patient is not None:
+        given.append((("reference_patient",), spec.reference_patient.state))
+    if spec.examples is not None:
+        given.append((("examples", "patient"), spec.examples.patient.state))
+    for where, names in given:
+        for place, name in enumerate(names):
+            if name not in model.states:
+                hint = nearest(name, model.states) if model.states else "it has none (models/other_depressants.py has)"
+                yield (*where, "state", place), f"model {model.name} has no state '{name}'; {hint}"
 
 
 def _check_fix(where: Where, given: dict[str, Any], beside: dict[str, Any], model: Model) -> Iterator[Finding]:
