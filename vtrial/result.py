@@ -15,6 +15,7 @@ from vtrial.library import POLICIES
 from vtrial.model import evidence_rows
 from vtrial.patients import covariates_of
 from vtrial.policy import Arm, arm_regimens, unavailable_doses
+from vtrial.population.injury import visible
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 
@@ -123,7 +124,8 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
         people = covariates_of(patient)
         after = None if patient.sessions is None else ()
-        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0, after=after)
+        seen = visible({"GFR": people["CRCL"], **people}, patient.injury, 0.0)
+        given = arm_regimens(arm, scenario.policies, seen, start=start, horizon=24.0, after=after)
         texts[patient.name] = {
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
         }
@@ -143,6 +145,12 @@ def _limits(scenario: Scenario) -> list[str]:
         "within the first 24 h.",
         "Acute kidney injury, other depressants, missed or wrong doses are not simulated.",
     ]
+    if scenario.injures:
+        limits[-1] = "Other depressants are not simulated."
+        limits.append(
+            "In kidney injury clearances follow GFR at once; the effect of uraemia stays that of the patient's own GFR. "
+            "Creatinine is made as before, and is measured without error when doses are decided."
+        )
     if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
         limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")
     if scenario.dialyses:

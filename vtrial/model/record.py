@@ -196,7 +196,7 @@ def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[st
     return value * np.exp(eta)
 
 
-def typical_patient(model: Model, theta: Values) -> dict[str, Any]:
+def typical_patient(model: Model, theta: Values, *, CRCL: float = 90.0) -> dict[str, Any]:
     """Parameters of a typical patient with covariates in the middle of what is seen: to try a model or a value."""
-    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(90.0)}
+    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(CRCL)}
     return individual(model, theta, cov, {})

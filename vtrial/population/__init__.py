@@ -2,8 +2,8 @@
 
 Read a `PopulationSpec` from YAML, `resolve` it into a `Population`, and `draw` covariates. Ages, sexes,
 body size and creatinine come from a covariate model (`covariates`), a user's rows, or one patient; renal
-metrics are derived (`renal`). A stratum's patients do not depend on the other strata, on blocks and threads, or
-(with plain numbers, see `vtrial.scheme`) on how many draws or patients are asked for.
+metrics are derived (`renal`), and may change within a trial (`injury`). A stratum's patients do not depend on the other
+strata, on blocks and threads, or (with plain numbers, see `vtrial.scheme`) on how many draws or patients are asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vtrial.library import MODELS
 from vtrial.population.covariates import Tables, cell_of, tables_of
+from vtrial.population.injury import Injury
 from vtrial.population.narrow import METRICS, creatinine_ends
 from vtrial.population.renal import COVARIATES, Covariate, derive
 from vtrial.population.sources import (
@@ -53,7 +54,7 @@ class ResolvedStratum:
     column: str | None
     """eGFR category, for standard strata."""
     dialysed: Dialysed
-    """Whether its patients are on dialysis, their residual GFR and sessions."""
+    """Whether its patients are on dialysis, their residual GFR and sessions, and an injury of their kidneys."""
     source: Source = field(repr=False)
 
     @property
@@ -90,7 +91,8 @@ class Population:
         Returns
         -------
         dict of str to ndarray, each (draw, patient)
-            Every covariate of `COVARIATES`, DIALYSIS (bool), and for patients with a residual GFR that, as GFR.
+            Every covariate of `COVARIATES`, DIALYSIS (bool), for patients with a residual GFR that, as GFR, and if
+            any stratum has an injury NADIR, the share of the own GFR that is left (1 where there is none).
         """
         own, numbers = self.stratum(stratum), Numbers(scheme, stratum, draws, patients)
         people = people_of(own.source, numbers)
@@ -98,7 +100,16 @@ class Population:
         if own.dialysed.residual_gfr is not None:
             low, high = own.dialysed.residual_gfr
             people["GFR"] = low + (high - low) * numbers.uniforms("GFR")
+        if any(stratum.dialysed.injury for stratum in self.strata):
+            people["NADIR"] = self._nadir(own.dialysed.injury, numbers)
         return people
+
+    @staticmethod
+    def _nadir(injury: Injury | None, numbers: Numbers) -> NDArray[np.float64]:
+        low, high = (1.0, 1.0) if injury is None else injury.gfr
+        if low == high:
+            return np.full((len(numbers.draws), len(numbers.patients)), low)
+        return low + (high - low) * numbers.uniforms("INJURY")
 
     def stratum(self, name: str) -> ResolvedStratum:
         """The stratum of that name.

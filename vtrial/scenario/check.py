@@ -17,6 +17,7 @@ from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
 from vtrial.scenario.dialysis import check_dialysis
+from vtrial.scenario.injury import check_injuries
 from vtrial.scenario.reactions import check_reactions
 from vtrial.scheme import unbalanced
 from vtrial.spec import Where, magnitude, nearest
@@ -52,6 +53,7 @@ def check(
     if spec.simulation is not None and spec.simulation.sampling == "sobol":
         yield from _check_balance(spec.simulation)
     yield from _check_model(spec, model)
+    yield from check_injuries(spec, model)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
         yield from check_reactions(spec, model, policies)

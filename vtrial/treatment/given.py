@@ -12,7 +12,7 @@ from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
 from vtrial.policy import Arm, Known, Regimen, Regimens, Slip, arm_regimens
-from vtrial.population import COVARIATES
+from vtrial.population.injury import visible
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
@@ -123,14 +123,14 @@ def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.
 
 def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
     """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
-    visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
+    seen = visible(group.own, group.injury, 0.0)  # at the first dose, for that is when doses are decided
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
 
     def given(after: Sequence[float] | None) -> dict[str, Regimens]:
         found = arm_regimens(
-            arm, scenario.policies, visible,
+            arm, scenario.policies, seen,
             start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known,
         )  # fmt: skip
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
