@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.policy.slip import Slip
-from vtrial.spec import InputError, Spec, nearest
+from vtrial.spec import Duration, InputError, Spec, nearest
 
 if TYPE_CHECKING:
     from vtrial.policy.load import Policies
@@ -73,6 +74,10 @@ class Arm(Spec):
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
     sessions: Sessions | None = None
     """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
+    review: tuple[Duration, ...] = ()
+    """When policies are applied again, after the patient's first dose: to the renal function that is visible then. From
+    then on doses are those that they give for it, at the same place in the titration. Who is given no drug at first is
+    not reviewed."""
     slips: tuple[Slip, ...] = ()
     """Doses that go wrong. A `mix` of the arm with and without them gives them a probability for each patient."""
     rounds: Rounds | None = None
@@ -88,7 +93,7 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        names = ("otherwise", "start_day", "start_clock", "sessions", "slips", "rounds", "reactions")
+        names = ("otherwise", "start_day", "start_clock", "sessions", "review", "slips", "rounds", "reactions")
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")
@@ -96,7 +101,20 @@ class Arm(Spec):
             raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
         if (self.rounds is None) != (not self.reactions):
             raise refuse("'rounds' and 'reactions' go together")
+        if text := self._review_unfit():
+            raise refuse(text)
         return self
+
+    def _review_unfit(self) -> str:
+        """Why the reviews cannot be, if they cannot."""
+        if any(b <= a for a, b in pairwise(self.review)):
+            return f"the times of review are not in order: {', '.join(f'{time:g} h' for time in self.review)}"
+        asked = {reaction.do for reaction in self.reactions}
+        if self.review and (self.sessions is not None or "dialyse" in asked):
+            return "'review' looks at creatinine, and what a session of dialysis makes of that is not modelled"
+        if self.review and asked & {"back", "stay"}:
+            return f"'review' changes the doses that {' and '.join(sorted(asked & {'back', 'stay'}))} would go on with"
+        return ""
 
     @property
     def id(self) -> str:

@@ -125,9 +125,10 @@ class Injury(Spec):
         >>> Injury(onset="6 h", gfr="30 %").course(72)
         ([6.0], [None, 0.0])
         """
+        times = list[float]()
+        recovered: list[float | None] = [None]
         if self.is_none:
-            return [], [None]
-        times, recovered = list[float](), list[float | None]([None])
+            return times, recovered
         for begin, done in self.steps():
             if begin <= 0:
                 recovered = [done]

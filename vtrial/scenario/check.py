@@ -53,7 +53,7 @@ def check(
     if spec.simulation is not None and spec.simulation.sampling == "sobol":
         yield from _check_balance(spec.simulation)
     yield from _check_model(spec, model)
-    yield from check_injuries(spec, model)
+    yield from check_injuries(spec, model, policies)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
         yield from check_reactions(spec, model, policies)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vtrial.model import Model
 from vtrial.model.draw import following_gfr
+from vtrial.policy import Policies
 from vtrial.population.injury import RAMP, Injury
 from vtrial.spec import Where
 
@@ -17,7 +18,7 @@ CHANGING = {"CL", "V", "Q", "V2", "Q3", "V3", "ka", "MTT", "ke0"}
 """Parameters that the kernel lets change within a trial."""
 
 
-def check_injuries(spec: ScenarioSpec, model: Model) -> Iterator[tuple[Where, str]]:
+def check_injuries(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[tuple[Where, str]]:
     """Every finding, with the path of keys that leads to it."""
     found = list(_given(spec))
     for where, injury in found:
@@ -29,6 +30,26 @@ def check_injuries(spec: ScenarioSpec, model: Model) -> Iterator[tuple[Where, st
         fixed = [name for name in names if name.rsplit(".", 1)[-1] not in CHANGING or name in model.logit]
         if fixed:
             yield where, f"model {model.name} has {', '.join(fixed)} follow GFR, which an injury cannot change yet"
+    if spec.treatment is not None:
+        yield from _check_reviews(spec, policies)
+
+
+def _check_reviews(spec: ScenarioSpec, policies: Policies) -> Iterator[tuple[Where, str]]:
+    """Reviews within the trial, and of patients whose creatinine is known."""
+    known = {**policies.arms, **spec.treatment.define}
+    named = [name for given in spec.treatment.arms if given in known for name in known[given].mix or (given,)]
+    reviewed = [name for name in dict.fromkeys(named) if name in known and known[name].review]
+    for name in reviewed:
+        defined = name in spec.treatment.define
+        where = ("treatment", "define", name, "review") if defined else ("treatment", "arms")
+        for hours in known[name].review:
+            if hours >= spec.treatment.horizon:
+                yield where, f"review at {hours:g} h is not before treatment.horizon, {spec.treatment.horizon:g} h"
+    strata = spec.population.named_strata() if spec.population is not None and reviewed else []
+    for place, stratum in strata:
+        if stratum.injury is not None and stratum.sessions is not None:
+            text = f"arm '{reviewed[0]}' reviews creatinine, and what sessions of dialysis make of that is not modelled"
+            yield ("population", "strata", place, "sessions"), text
 
 
 def _given(spec: ScenarioSpec) -> Iterator[tuple[Where, Injury]]:

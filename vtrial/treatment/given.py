@@ -78,7 +78,7 @@ class Given(Items):
 
 def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
     """Give every patient the doses of every arm, and find the distinct treatments."""
-    known: Known = {}
+    known: dict[float, Known] = {}
     given = [_regimens(scenario, arm, group, known) for arm in arms]
     draws, patients = group.shape
     kind = np.zeros((len(arms), draws * patients), np.int32)
@@ -121,9 +121,22 @@ def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.
     return table, row
 
 
-def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
-    """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
-    seen = visible(group.own, group.injury, 0.0)  # at the first dose, for that is when doses are decided
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: dict[float, Known]) -> dict[str, Regimens]:
+    """What each patient is given: as decided at the first dose and at each review, until doses stop or go wrong."""
+    found = _decided(scenario, arm, group, known, 0.0)
+    first = first_dose(found)
+    for hours in arm.review if group.injury is not None else ():  # nothing else would be seen than at first
+        later = _decided(scenario, arm, group, known, hours)
+        found = {drug: own.then(later[drug], first + hours) for drug, own in found.items()}
+    return _slipped(scenario, group, arm, _stopped(found, scenario.spec.treatment.stop))
+
+
+def _decided(
+    scenario: Scenario, arm: Arm, group: Group, known: dict[float, Known], hours: float
+) -> dict[str, Regimens]:
+    """What policies give each patient, by what the prescriber sees so many hours after the first dose: GFR and
+    individual parameters stay hidden."""
+    seen, known_then = visible(group.own, group.injury, hours), known.setdefault(hours, {})
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
@@ -131,19 +144,19 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[
     def given(after: Sequence[float] | None) -> dict[str, Regimens]:
         found = arm_regimens(
             arm, scenario.policies, seen,
-            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known,
+            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known_then,
         )  # fmt: skip
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
     if group.sessions is None:
-        return _slipped(scenario, group, arm, _stopped(given(None), treatment.stop))
+        return given(None)
     found = given(())
     first = first_dose(found)
     ends = [end for _, end in group.sessions.until(treatment.horizon)]
     for origin in np.unique(first[np.isfinite(first)]).tolist():  # sessions count from the first dose
         own = given([origin + end for end in ends])
         found = {drug: own[drug].where(first == origin, regimens) for drug, regimens in found.items()}
-    return _slipped(scenario, group, arm, _stopped(found, treatment.stop))
+    return found
 
 
 def first_dose(given: Mapping[str, Regimens]) -> Array:
