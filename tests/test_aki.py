@@ -10,12 +10,13 @@ import pytest
 from conftest import SOBOL, edited
 from scipy.integrate import solve_ivp
 from scipy.special import ndtr
+from scipy.stats import norm
 
 from vtrial import draw_parameters, draw_patients, expose_reference, load_scenario, run, simulate
 from vtrial.library import SCENARIOS
 from vtrial.model.draw import following_gfr
 from vtrial.patients import groups_of
-from vtrial.population.injury import Injury, creatinine, visible
+from vtrial.population.injury import Injury, creatinine, kinetic_share, visible
 from vtrial.population.renal import cockcroft_gault, derive
 from vtrial.spec import InputError
 from vtrial.treatment import dose
@@ -350,6 +351,68 @@ def test_who_is_given_nothing_at_first_is_not_reviewed(scenario):
     failing = "injury: {onset: 0 h, gfr: 10 %}"
     doses, _ = doses_of(scenario(her(failing), *arms), "MINE")
     assert max(time for time, _ in doses["baclofen"]) < 48  # and who may not have it any longer, has no more
+
+
+# --------------------------------------------------------------------------------------- kinetic renal function
+
+
+def test_kinetic_gfr_is_the_true_share_where_creatinines_are_close_and_nobody_has_changed():
+    own = {"scr": 0.9, "weight": 62.0}
+    injury = Injury(onset="-24 h", gfr="30 %")
+    at = {t: creatinine(injury, t, nadir=0.3, gfr=75.0, **own) for t in (-30.0, -26.0, -12.0, 0.0, 0.01)}
+    near = kinetic_share(at[0.0], at[0.01], 0.01, crcl=75.0, **own)
+    assert float(near) == pytest.approx(0.3, rel=1e-5)
+    assert float(kinetic_share(at[-30.0], at[-26.0], 4.0, crcl=75.0, **own)) == 1.0
+    half_a_day = float(kinetic_share(at[-12.0], at[0.0], 12.0, crcl=75.0, **own))
+    assert half_a_day == pytest.approx(0.3, abs=0.02)  # the mean of two is not that of the curve between them
+    assert half_a_day < 0.9 / float(at[0.0])  # the share that the last creatinine stands for
+    late = creatinine(injury, 900.0, nadir=0.3, gfr=75.0, **own)
+    assert float(kinetic_share(late, late, 24.0, crcl=75.0, **own)) == pytest.approx(0.3, rel=1e-9)
+    assert float(kinetic_share(0.9, 9.0, 1.0, crcl=75.0, **own)) == 0.0
+
+
+KINETIC = (
+    (REVIEWED[0][0], REVIEWED[0][1].replace("review: [24 h, 48 h]", "kinetic: 6 h")),
+    REVIEWED[1],
+)
+
+
+def test_kinetic_doses_are_those_of_the_kidney_that_is_left(scenario):
+    """CRCL 77 mL/min, GFR 30 % for 6 h: one creatinine stands for more than 50, two of them for about 23."""
+    loaded = scenario(her("injury: {onset: -6 h, gfr: 30 %}"), *KINETIC)
+    doses, group = doses_of(loaded, "LOOKED")
+    seen = visible(group.own, group.injury, 0.0, kinetic=6.0)
+    plain = visible(group.own, group.injury, 0.0)
+    assert seen["SCR"] == pytest.approx(plain["SCR"])
+    change, mean = seen["SCR"] - 0.713, (seen["SCR"] + 0.713) / 2
+    highest = 0.06 * 72 * 65 * 0.85 / 72 / 39  # times her creatinine, in 1/h
+    expected = (72 * 65 * 0.85) / (72 * mean) * (1 - change / (6 * highest))
+    assert seen["CRCL"] == pytest.approx(expected, rel=1e-9)
+    assert (seen["CRCL"] < 30).all()
+    assert (plain["CRCL"] > 50).all()
+    assert doses["baclofen"][:2] == [(14.0, 5.0), (38.0, 5.0)]
+    assert doses["pregabalin"][:2] == [(12.0, 25.0), (36.0, 25.0)]
+    assert doses_of(loaded, "MINE")[0]["baclofen"][:2] == [(0.0, 5.0), (12.0, 5.0)]
+
+
+def test_kinetic_doses_of_healthy_kidneys_are_the_same(scenario):
+    for given in ((), ("injury: {onset: 0 h, gfr: 100 %}",)):
+        value = run(scenario(stratum(*given), *KINETIC), threads=1)["estimates"]["value"]
+        assert value.sel(arm="MINE").values.tobytes() == value.sel(arm="LOOKED").values.tobytes()
+
+
+def test_uraemia_of_the_nadir_raises_the_drive_by_its_factor(scenario):
+    found = []
+    for more in ("", ", uraemia: nadir"):
+        loaded = scenario(stratum(f"injury: {{onset: -24 h, gfr: 30 %{more}}}"), REVIEWED[0])
+        theta = draw_parameters(loaded.model, loaded.draws, 7)
+        cohort = draw_patients(loaded, theta, strata=["AKI"], patients=3)
+        outcomes = simulate(loaded, cohort, "ARM0_INDEX", expose_reference(loaded, theta))
+        found.append(norm.ppf(outcomes["level1_72h"].values))
+    gfr = cohort["GFR"].values
+    uraemia = [np.maximum((60 - share * gfr) / 60, 0) for share in (1.0, 0.3)]
+    per = (theta["b_ur"] / theta["omega_S"]).values[:, None]
+    assert found[1] - found[0] == pytest.approx(per * (uraemia[1] - uraemia[0]), abs=1e-6)
 
 
 # ------------------------------------------------------------------------------------------ what is refused

@@ -148,7 +148,7 @@ def _limits(scenario: Scenario) -> list[str]:
     if scenario.injures:
         limits[-1] = "Other depressants are not simulated."
         limits.append(
-            "In kidney injury clearances follow GFR at once; uraemia has the effect that it has at the own GFR. "
+            "In kidney injury clearances follow GFR at once; uraemia has one effect throughout. "
             "Creatinine is made as before, and is measured without error when doses are decided."
         )
     if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):

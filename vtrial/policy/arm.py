@@ -78,6 +78,10 @@ class Arm(Spec):
     """When policies are applied again, after the patient's first dose: to the renal function that is visible then. From
     then on doses are those that they give for it, at the same place in the titration. Who is given no drug at first is
     not reviewed."""
+    kinetic: Duration | None = None
+    """Policies use kinetic renal function, by two creatinines so long apart, the last one when doses are decided: what
+    the metric was before an injury, times the share that is left of it by their mass balance. Absent: one creatinine,
+    as if it were steady."""
     slips: tuple[Slip, ...] = ()
     """Doses that go wrong. A `mix` of the arm with and without them gives them a probability for each patient."""
     rounds: Rounds | None = None
@@ -93,7 +97,17 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        names = ("otherwise", "start_day", "start_clock", "sessions", "review", "slips", "rounds", "reactions")
+        names = (
+            "otherwise",
+            "start_day",
+            "start_clock",
+            "sessions",
+            "review",
+            "kinetic",
+            "slips",
+            "rounds",
+            "reactions",
+        )
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")

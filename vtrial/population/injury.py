@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +72,9 @@ class Injury(Spec):
     """How long it then takes to recover; absent: it does at once."""
     recovers_to: Annotated[float, Quantity("percent", above=0, high=100)] = 100.0
     """Share of the patient's own GFR that he has after it."""
+    uraemia: Literal["own", "nadir"] = "own"
+    """Of which GFR uraemia has its effect on sensitivity, throughout: the patient's own, which is too little in the
+    injury, or the lowest, which is too much outside of it. The kernel has one sensitivity for the whole trial."""
 
     @model_validator(mode="after")
     def _in_order(self):
@@ -148,7 +151,9 @@ def injured(share: Any, covariates: Mapping[str, Any]) -> dict[str, Any]:
     return {name: covariates[name] * share for name in ("GFR", *RENAL) if name in covariates}
 
 
-def creatinine(injury: Injury, hours: float, *, nadir: ArrayLike, scr: ArrayLike, gfr: ArrayLike, weight: ArrayLike):
+def creatinine(
+    injury: Injury, hours: float, *, nadir: ArrayLike, scr: ArrayLike, gfr: ArrayLike, weight: ArrayLike
+) -> Array:
     """Serum creatinine in an injury.
 
     Parameters
@@ -185,7 +190,48 @@ def creatinine(injury: Injury, hours: float, *, nadir: ArrayLike, scr: ArrayLike
     return found
 
 
-def visible(people: Mapping[str, Any], injury: Injury | None, hours: float) -> dict[str, Any]:
+def kinetic_share(
+    before: ArrayLike, now: ArrayLike, apart: float, *, scr: ArrayLike, crcl: ArrayLike, weight: ArrayLike
+) -> Array:
+    """Kinetic GFR by two creatinines, as a share of the patient's own.
+
+    The mass balance between the two: (scr / mean) (1 - change / (apart * highest)), not below 0, where `highest` is how
+    fast creatinine rises when nothing is cleared.
+
+    Parameters
+    ----------
+    before, now : array_like
+        The two creatinines, mg/dL.
+    apart : float
+        Time between them, h.
+    scr, crcl, weight : array_like
+        Creatinine (mg/dL) and creatinine clearance (mL/min) when the kidney was well, as a prescriber knows them, and
+        weight, kg.
+
+    Returns
+    -------
+    ndarray
+
+    Notes
+    -----
+    Chen, J Am Soc Nephrol 2013;24:877-88, recalled (B), with the highest rise from what is made in the volume `WATER`.
+
+    Examples
+    --------
+    Creatinine has risen from 1.0 to 2.0 mg/dL within a day. It stands for half of the GFR, but less is left:
+
+    >>> float(kinetic_share(1.0, 2.0, 24.0, scr=1.0, crcl=75.0, weight=60.0).round(2))
+    0.44
+    """
+    own = np.asarray(scr, float)
+    highest = LITRES_PER_HOUR * np.asarray(crcl, float) / (WATER * np.asarray(weight, float)) * own  # mg/dL/h
+    change, mean = np.subtract(now, before), np.add(now, before) / 2
+    return np.maximum(own / mean * (1 - change / (apart * highest)), 0.0)
+
+
+def visible(
+    people: Mapping[str, Any], injury: Injury | None, hours: float, *, kinetic: float | None = None
+) -> dict[str, Any]:
     """What can be seen of patients at a time: their covariates, with the creatinine then and all that follows from it.
 
     Parameters
@@ -195,6 +241,8 @@ def visible(people: Mapping[str, Any], injury: Injury | None, hours: float) -> d
     injury : Injury or None
     hours : float
         When, h from the first dose.
+    kinetic : float, optional
+        Metrics of renal function are kinetic ones, by this creatinine and that of so many hours before.
 
     Returns
     -------
@@ -204,8 +252,12 @@ def visible(people: Mapping[str, Any], injury: Injury | None, hours: float) -> d
     own = {name: people[name] for name in (*COVARIATES, "DIALYSIS")}
     if injury is None:
         return own
-    body = {"scr": people["SCR"], "gfr": people["GFR"], "weight": people["WT"]}
-    now = creatinine(injury, hours, nadir=people["NADIR"], **body)
+    body = {"nadir": people["NADIR"], "scr": people["SCR"], "gfr": people["GFR"], "weight": people["WT"]}
+    now = creatinine(injury, hours, **body)
+    if kinetic is not None:
+        before, known = creatinine(injury, hours - kinetic, **body), {"scr": own["SCR"], "crcl": own["CRCL"]}
+        share = kinetic_share(before, now, kinetic, weight=own["WT"], **known)
+        return own | {"SCR": now} | {name: own[name] * share for name in RENAL}
     if np.array_equal(now, own["SCR"]):
         return own
     later = derive({name: own[name] for name in ("AGE", "SEX", "HT", "WT")} | {"SCR": now})

@@ -69,6 +69,13 @@ def over_time(
     return par | stacked, {"changes": times, "rows": [kinds.index(pair) for pair in pairs]}
 
 
+def uraemic(scenario: Scenario, group: Group, patient: Index, A: Array) -> Array:
+    """Factor on the drive of items, from that of the own GFR: by the GFR of which the injury says that uraemia acts."""
+    if group.injury is None or group.injury.uraemia == "own":
+        return A
+    return _renal(scenario, group, patient, {"A": A}, [0.0])[0]["A"]
+
+
 def _together(
     one: tuple[Sequence[float], Sequence[int]], other: tuple[Sequence[float], Sequence[int]]
 ) -> tuple[list[float], list[tuple[int, int]]]:

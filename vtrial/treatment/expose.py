@@ -14,7 +14,7 @@ from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
 from vtrial.patients import Group, thresholds
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
-from vtrial.treatment.course import over_time
+from vtrial.treatment.course import over_time, uraemic
 from vtrial.treatment.given import Items
 
 type Array = NDArray[np.float64]
@@ -71,7 +71,12 @@ def expose_items(
     share = {} if items.share is None else {"share": items.share}
     sedation = Sedation(
         scenario.spec.model.surface,
-        *(own("A"), own("alpha"), own("tolerance_fold"), 24.0 * own("tolerance_t_half")),
+        *(
+            uraemic(scenario, group, items.patient, own("A")),
+            own("alpha"),
+            own("tolerance_fold"),
+            24.0 * own("tolerance_t_half"),
+        ),
         draw,
         levels_of(scenario, group)[:, [level - 1 for level in timed]],
         group.theta["omega_S"],

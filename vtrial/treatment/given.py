@@ -18,6 +18,8 @@ from vtrial.scheme import Plain
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
+type Seen = dict[tuple[float, float | None], Known]
+"""Regimens of the same patients by when their renal function is looked at, and by creatinines how far apart."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Given(Items):
 
 def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
     """Give every patient the doses of every arm, and find the distinct treatments."""
-    known: dict[float, Known] = {}
+    known: Seen = {}
     given = [_regimens(scenario, arm, group, known) for arm in arms]
     draws, patients = group.shape
     kind = np.zeros((len(arms), draws * patients), np.int32)
@@ -121,7 +123,7 @@ def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.
     return table, row
 
 
-def _regimens(scenario: Scenario, arm: Arm, group: Group, known: dict[float, Known]) -> dict[str, Regimens]:
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Seen) -> dict[str, Regimens]:
     """What each patient is given: as decided at the first dose and at each review, until doses stop or go wrong."""
     found = _decided(scenario, arm, group, known, 0.0)
     first = first_dose(found)
@@ -131,12 +133,11 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: dict[float, Kno
     return _slipped(scenario, group, arm, _stopped(found, scenario.spec.treatment.stop))
 
 
-def _decided(
-    scenario: Scenario, arm: Arm, group: Group, known: dict[float, Known], hours: float
-) -> dict[str, Regimens]:
+def _decided(scenario: Scenario, arm: Arm, group: Group, known: Seen, hours: float) -> dict[str, Regimens]:
     """What policies give each patient, by what the prescriber sees so many hours after the first dose: GFR and
     individual parameters stay hidden."""
-    seen, known_then = visible(group.own, group.injury, hours), known.setdefault(hours, {})
+    seen = visible(group.own, group.injury, hours, kinetic=arm.kinetic)
+    known_then = known.setdefault((hours, arm.kinetic), {})
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
