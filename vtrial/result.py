@@ -124,7 +124,7 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
         people = covariates_of(patient)
         after = None if patient.sessions is None else ()
-        seen = visible({"GFR": people["CRCL"], **people}, patient.injury, 0.0)
+        seen = visible({"GFR": people["CRCL"], **people}, patient.injury, 0.0, kinetic=arm.kinetic)
         given = arm_regimens(arm, scenario.policies, seen, start=start, horizon=24.0, after=after)
         texts[patient.name] = {
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
