@@ -411,7 +411,8 @@ def sampler(library, monkeypatch):
         monkeypatch.setattr("vtrial.calibration.fit.sample", sample)
 
     monkeypatch.setattr("vtrial.calibration.fit.compile_joint", lambda joint: joint)
-    monkeypatch.setattr("vtrial.cli.calibration._write_criticism", lambda *_: None)  # needs what is expected of the evidence
+    # it needs what is expected of the evidence
+    monkeypatch.setattr("vtrial.cli.calibration._write_criticism", lambda *_: None)
     pretend()
     return pretend
 

@@ -120,12 +120,18 @@ def _bytes(scenario: Scenario, arms: int) -> tuple[int, int]:
     parameters, drugs = len(scenario.model.individual_parameters), len(scenario.drugs)
     windows, levels = len(scenario.windows), len(endpoint.levels_timed(scenario.spec.endpoints))
     exposure = windows * ((4 if endpoint.restarts(scenario.spec.endpoints) else 2) + 2 * drugs + levels)
-    if scenario.dialyses:
-        parameters *= 2  # kinetics of two kinds, within sessions and between them
+    parameters *= _kinds(scenario)
     of_item = 8 * (5 * parameters + 5 * exposure + 2 * len(scenario.outcomes))  # copies within the kinetics, endpoints
     of_patient = 8 * (20 + 2 * parameters + 30)  # covariates, parameters, and numbers on the way to them
     of_arm = 8 * len(scenario.outcomes) + drugs * (8 + 1) + 3 * 8  # outcomes, and who gets what
     return SLICE * of_item, of_patient + arms * of_arm
+
+
+def _kinds(scenario: Scenario) -> int:
+    """Most kinds of kinetics that a patient has, one after the other."""
+    injuries = [one.condition.injury for one in scenario.population.strata if one.condition.injury is not None]
+    renal = max([len(injury.course(scenario.windows[-1])[1]) for injury in injuries], default=1)
+    return renal * (2 if scenario.dialyses else 1)  # within sessions and between them
 
 
 def reduce_block(

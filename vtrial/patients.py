@@ -18,6 +18,7 @@ from vtrial.dialysis import Sessions
 from vtrial.model import Model, individual
 from vtrial.model.draw import impossible
 from vtrial.population import COVARIATES
+from vtrial.population.injury import Injury
 from vtrial.population.renal import derive
 from vtrial.population.strata import Patient
 from vtrial.problem import InputError
@@ -30,6 +31,8 @@ type Theta = Mapping[str, Array]
 
 SEDATION = ("alpha", "tolerance_fold", "tolerance_t_half", "omega_S")
 """Population parameters of sedation that every model has, beside the thresholds r_1, r_2, ..."""
+_THETA = "theta "
+"""Before the names of population parameters in a cohort whose own change."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Group:
         Deviation of log sensitivity for each channel; empty where no endpoint looks at it.
     sessions : Sessions, optional
         When they have haemodialysis.
+    injury : Injury, optional
+        What becomes of their true GFR; `own` is before it.
     """
 
     stratum: str
@@ -58,6 +63,7 @@ class Group:
     own: Mapping[str, NDArray[Any]]
     z: Sequence[Array] = ()
     sessions: Sessions | None = None
+    injury: Injury | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,6 +130,8 @@ def draw_patients(
     }
     variables["z"] = (("channel", *dims), np.stack([group.z for group in groups], 1))
     cohort = xr.Dataset(variables, {"stratum": names, "draw": numbers})
+    if scenario.injures:  # parameters of individuals change, and have the names of those of the population
+        cohort = cohort.merge(draws.rename({name: f"{_THETA}{name}" for name in draws.data_vars}))
     return cohort.merge(draws[[*SEDATION, *thresholds(scenario)]])
 
 
@@ -147,7 +155,7 @@ def draw_group(
         theta,
         {name: np.broadcast_to(value, shape) for name, value in {**people, **own}.items()},
         [normals(scheme, "sensitivity", stratum, drug, draws, patients) for drug in drugs],
-        scenario.population.stratum(stratum).dialysed.sessions,
+        *_kidneys(scenario, stratum),
     )
     return _possible(scenario.model, group)
 
@@ -155,6 +163,11 @@ def draw_group(
 def _states(model: Model, state: Sequence[str], shape: tuple[int, int]) -> dict[str, Array]:
     """The states that a model has, as covariates: 1 where patients are in it, else 0."""
     return {name: np.full(shape, float(name in state)) for name in model.states}
+
+
+def _kidneys(scenario: Scenario, stratum: str) -> tuple[Sessions | None, Injury | None]:
+    own = scenario.population.stratum(stratum).condition
+    return own.sessions, own.injury
 
 
 def _possible(model: Model, group: Group) -> Group:
@@ -222,13 +235,15 @@ def groups_of(scenario: Scenario, cohort: xr.Dataset) -> list[Group]:
     cohort = cohort.transpose("channel", "stratum", "draw", "patient", ...)
     numbers = cohort["draw"].values.tolist()
     theta = {name: cohort.variables[name].values for name in (*SEDATION, *thresholds(scenario))}
+    named = (str(name) for name in cohort.data_vars if str(name).startswith(_THETA))
+    theta |= {name.removeprefix(_THETA): cohort.variables[name].values for name in named}
     wide = {str(n): v.values for n, v in cohort.data_vars.items() if v.dims == ("stratum", "draw", "patient")}
     z = cohort.variables["z"].values
     who = range(cohort.sizes["patient"])
     groups = [
         Group(
             str(name), numbers, who, theta, {n: values[s] for n, values in wide.items()}, list(z[:, s]),
-            scenario.population.stratum(str(name)).dialysed.sessions,
+            *_kidneys(scenario, str(name)),
         )
         for s, name in enumerate(cohort["stratum"].values)
     ]  # fmt: skip
@@ -247,7 +262,8 @@ def covariates_of(patient: Patient) -> dict[str, Any]:
     fixed = {"AGE": patient.age, "SEX": float(patient.sex == "F"), "HT": patient.height, "WT": patient.weight}
     people = derive({name: np.asarray(value, float) for name, value in {**fixed, "SCR": patient.scr}.items()})
     residual = {} if patient.residual_gfr is None else {"GFR": np.float64(sum(patient.residual_gfr) / 2)}
-    return {**people, **residual, "DIALYSIS": np.bool_(patient.dialysis)}
+    nadir = {} if patient.injury is None else {"NADIR": np.float64(patient.injury.middle)}
+    return {**people, **residual, **nadir, "DIALYSIS": np.bool_(patient.dialysis)}
 
 
 def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary: bool) -> Group:
@@ -263,5 +279,5 @@ def one_patient(scenario: Scenario, draws: xr.Dataset, patient: Patient, *, vary
     z = _deviations(scenario.model, plain, rows, *who, dialysed=scenario.dialyses) if vary else {}
     own = individual(scenario.model, rows, people, z)
     every = {name: np.broadcast_to(value, (n, 1)) for name, value in {**people, **own}.items()}
-    group = Group(patient.name, range(n), range(1), theta, every, sessions=patient.sessions)
+    group = Group(patient.name, range(n), range(1), theta, every, sessions=patient.sessions, injury=patient.injury)
     return _possible(scenario.model, group)

@@ -15,6 +15,7 @@ from vtrial.library import POLICIES
 from vtrial.model import evidence_rows
 from vtrial.patients import covariates_of
 from vtrial.policy import Arm, arm_regimens, unavailable_doses
+from vtrial.population.injury import visible
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 
@@ -126,7 +127,8 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
         people = covariates_of(patient)
         after = None if patient.sessions is None else ()
-        given = arm_regimens(arm, scenario.policies, people, start=start, horizon=24.0, after=after)
+        seen = visible({"GFR": people["CRCL"], **people}, patient.injury, 0.0, kinetic=arm.kinetic)
+        given = arm_regimens(arm, scenario.policies, seen, start=start, horizon=24.0, after=after)
         texts[patient.name] = {
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
         }
@@ -150,7 +152,12 @@ def _limits(scenario: Scenario) -> list[str]:
         "within the first 24 h.",
         f"{_left_out(scenario, acting=acting)} are not simulated.",
     ]
-    if any(stratum.dialysis and stratum.dialysed.sessions is None for stratum in strata):
+    if scenario.injures:
+        limits.append(
+            "In kidney injury clearances follow GFR at once; uraemia has one effect throughout. "
+            "Creatinine is made as before, and is measured without error when doses are decided."
+        )
+    if any(stratum.dialysis and stratum.condition.sessions is None for stratum in strata):
         limits.append("Dialysis patients without sessions are simulated between them: no clearance by dialysis.")
     if scenario.dialyses:
         limits.append("Sessions of dialysis are on time and complete, and clear one patient alike every time.")
@@ -162,7 +169,7 @@ def _limits(scenario: Scenario) -> list[str]:
 def _left_out(scenario: Scenario, *, acting: bool) -> str:
     """What could go wrong with patients and doses beside, in this scenario's trial never."""
     absent = [
-        "acute kidney injury",
+        *([] if scenario.injures else ["acute kidney injury"]),
         "other depressants" if scenario.model.extends is None else "depressants that the model does not have",
         *([] if acting else ["missed or wrong doses"]),
     ]

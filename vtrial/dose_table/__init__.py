@@ -27,7 +27,7 @@ from vtrial.dose_table.search import best_allowed
 from vtrial.estimand import STATS, describe
 from vtrial.patients import one_patient
 from vtrial.policy import Arm, arm_regimens
-from vtrial.population import COVARIATES
+from vtrial.population.injury import visible
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
 
@@ -137,8 +137,8 @@ def usual_daily(scenario: Scenario, draws: xr.Dataset) -> dict[str, float]:
     """What the reference arm gives the reference patient of each drug on the first day, mg: it counts as 1."""
     arm = scenario.arm(scenario.spec.estimands.reference)
     own = one_patient(scenario, draws.isel(draw=slice(0, 1)), scenario.spec.reference_patient, vary=False).own
-    visible = {name: own[name] for name in (*COVARIATES, "DIALYSIS")}
-    given = arm_regimens(arm, scenario.policies, visible, start=scenario.spec.treatment.start, horizon=48.0)
+    seen = visible(own, scenario.spec.reference_patient.injury, 0.0)
+    given = arm_regimens(arm, scenario.policies, seen, start=scenario.spec.treatment.start, horizon=48.0)
     # an evening drug starts on the first day too
     usual = {drug: float(given[drug].total(0, 24).flat[0]) if drug in given else 0.0 for drug in scenario.drugs}
     if none := [drug for drug, amt in usual.items() if not amt]:

@@ -109,6 +109,20 @@ def dialysed(model: Model) -> list[str]:
     return [name for name in model.clearances_by_dialysis if name in given]
 
 
+def following_gfr(model: Model) -> list[str]:
+    """Names of the individual parameters, and A, that change with the true GFR.
+
+    Examples
+    --------
+    >>> from vtrial.model import load_model
+    >>> following_gfr(load_model("baclofen_pregabalin"))
+    ['baclofen.CL', 'pregabalin.CL', 'A']
+    """
+    middle = prior_medians(model)
+    one, other = (typical_patient(model, middle, CRCL=crcl) for crcl in (90.0, 30.0))
+    return [name for name in (*model.individual_parameters, "A") if np.any(one[name] != other[name])]
+
+
 def _impossible(model: Model, theta: Values) -> str:
     """Name the first parameter of a typical patient that cannot be."""
     with np.errstate(all="ignore"):

@@ -215,12 +215,12 @@ def _deviate(value: Any, name: str, omega: Values, z: Values, on_logit: tuple[st
     return value * np.exp(eta)
 
 
-def typical_patient(model: Model, theta: Values) -> dict[str, Any]:
+def typical_patient(model: Model, theta: Values, *, CRCL: float = 90.0) -> dict[str, Any]:
     """Parameters of a typical patient with covariates in the middle of what is seen: to try a model or a value."""
-    return individual(model, theta, middle_covariates(model), {})
+    return individual(model, theta, middle_covariates(model, CRCL), {})
 
 
-def middle_covariates(model: Model) -> dict[str, Any]:
+def middle_covariates(model: Model, CRCL: float = 90.0) -> dict[str, Any]:
     """Covariates in the middle of what is seen, in none of the model's states."""
-    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(90.0)}
+    cov = dict.fromkeys(model.covariates, np.float64(50.0)) | {"CRCL": np.float64(CRCL)}
     return cov | dict.fromkeys(model.states, np.float64(0.0))

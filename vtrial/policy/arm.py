@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.policy.slip import Slip
 from vtrial.policy.taper import Taper
-from vtrial.spec import InputError, Spec, nearest
+from vtrial.spec import Duration, InputError, Spec, nearest
 
 if TYPE_CHECKING:
     from vtrial.policy.load import Policies
@@ -74,6 +75,14 @@ class Arm(Spec):
     """Clock time at which the described patient took the first dose (data; the scenario sets the start)."""
     sessions: Sessions | None = None
     """Haemodialysis of all its patients, beside their own, e.g. for a rescue; policies do not see it."""
+    review: tuple[Duration, ...] = ()
+    """When policies are applied again, after the patient's first dose: to the renal function that is visible then. From
+    then on doses are those that they give for it, at the same place in the titration. Who is given no drug at first is
+    not reviewed."""
+    kinetic: Duration | None = None
+    """Policies use kinetic renal function, by two creatinines so long apart, the last one when doses are decided: what
+    the metric was before an injury, times the share that is left of it by their mass balance. Absent: one creatinine,
+    as if it were steady."""
     tapers: tuple[Taper, ...] = ()
     """How doses fall, from a time after the first one."""
     slips: tuple[Slip, ...] = ()
@@ -91,7 +100,10 @@ class Arm(Spec):
     def _one_form(self):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
-        names = ("otherwise", "start_day", "start_clock", "sessions", "tapers", "slips", "rounds", "reactions")
+        names = (
+            *("otherwise", "start_day", "start_clock", "sessions", "review", "kinetic"),
+            *("tapers", "slips", "rounds", "reactions"),
+        )
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
             raise refuse(f"a mixture leaves {', '.join(others)} to its components")
@@ -99,7 +111,20 @@ class Arm(Spec):
             raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
         if (self.rounds is None) != (not self.reactions):
             raise refuse("'rounds' and 'reactions' go together")
+        if text := self._review_unfit():
+            raise refuse(text)
         return self
+
+    def _review_unfit(self) -> str:
+        """Why the reviews cannot be, if they cannot."""
+        if any(b <= a for a, b in pairwise(self.review)):
+            return f"the times of review are not in order: {', '.join(f'{time:g} h' for time in self.review)}"
+        asked = {reaction.do for reaction in self.reactions}
+        if self.review and (self.sessions is not None or "dialyse" in asked):
+            return "'review' looks at creatinine, and what a session of dialysis makes of that is not modelled"
+        if self.review and asked & {"back", "stay"}:
+            return f"'review' changes the doses that {' and '.join(sorted(asked & {'back', 'stay'}))} would go on with"
+        return ""
 
     @property
     def id(self) -> str:
@@ -109,8 +134,15 @@ class Arm(Spec):
     @property
     def acts(self) -> list[str]:
         """What is done, and what happens, besides the doses of its policies, in words."""
-        return [*map(str, self.tapers), *map(str, self.slips), *([str(self.rounds)] if self.rounds else []),
-                *map(str, self.reactions)]  # fmt: skip
+        return [*self._reviews(), *map(str, self.tapers), *map(str, self.slips),
+                *([str(self.rounds)] if self.rounds else []), *map(str, self.reactions)]  # fmt: skip
+
+    def _reviews(self) -> list[str]:
+        """How renal function is looked at, in words, where it is not by one creatinine at the first dose."""
+        times = ", ".join(f"{time:g}" for time in self.review)
+        again = [f"policies applied again {times} h after the first dose"] if self.review else []
+        two = [] if self.kinetic is None else [f"renal function by two creatinines {self.kinetic:g} h apart"]
+        return [*again, *two]
 
     def age_min(self, policies: Mapping[str, Policy]) -> float | None:
         """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""

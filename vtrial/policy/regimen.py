@@ -185,6 +185,28 @@ class Regimens:
         table = tuple(Regimen(row.drug, row.time[row.time < end], row.amt[row.time < end]) for row in self.table)
         return Regimens(table, self.index, self.treated)
 
+    def then(self, other: Regimens, at: np.ndarray) -> Regimens:
+        """Go over to other regimens at a time of each patient, h from the start; infinite: never.
+
+        Examples
+        --------
+        >>> one, two = (Regimen("baclofen", [0.0, 12.0, 24.0], [amt] * 3) for amt in (10.0, 5.0))
+        >>> alone = np.array([0]), np.array([True])
+        >>> found = Regimens((one,), *alone).then(Regimens((two,), *alone), np.array([12.0]))
+        >>> found.table[0].amt.tolist()
+        [10.0, 5.0, 5.0]
+        """
+        each = np.stack([self.index.ravel(), other.index.ravel(), at.ravel()])
+        kinds, index = np.unique(each, axis=1, return_inverse=True)
+        table = []
+        for mine, theirs, end in kinds.T:
+            old, new = self.table[int(mine)], other.table[int(theirs)]
+            kept, added = old.time < end, new.time >= end
+            time = np.concatenate([old.time[kept], new.time[added]])
+            table.append(Regimen(old.drug, time, np.concatenate([old.amt[kept], new.amt[added]])))
+        treated = self.treated | (other.treated & np.isfinite(at))
+        return Regimens(tuple(table), index.reshape(self.index.shape), treated)
+
     def later(self, hours: float) -> Regimens:
         """Shift every dose by `hours`."""
         if not hours:

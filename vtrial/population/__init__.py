@@ -2,8 +2,8 @@
 
 Read a `PopulationSpec` from YAML, `resolve` it into a `Population`, and `draw` covariates. Ages, sexes,
 body size and creatinine come from a covariate model (`covariates`), a user's rows, or one patient; renal
-metrics are derived (`renal`). A stratum's patients do not depend on the other strata, on blocks and threads, or
-(with plain numbers, see `vtrial.scheme`) on how many draws or patients are asked for.
+metrics are derived (`renal`), and may change within a trial (`injury`). A stratum's patients do not depend on the other
+strata, on blocks and threads, or (with plain numbers, see `vtrial.scheme`) on how many draws or patients are asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vtrial.library import MODELS
 from vtrial.population.covariates import Tables, cell_of, tables_of
+from vtrial.population.injury import Injury
 from vtrial.population.narrow import METRICS, creatinine_ends
 from vtrial.population.renal import COVARIATES, Covariate, derive
 from vtrial.population.sources import (
@@ -52,19 +53,19 @@ class ResolvedStratum:
     """Age band, for standard strata."""
     column: str | None
     """eGFR category, for standard strata."""
-    dialysed: Condition
-    """Whether its patients are on dialysis, their residual GFR and sessions; and the states that they are in."""
+    condition: Condition
+    """Whether its patients are on dialysis, their residual GFR and sessions, an injury of their kidneys, and states."""
     source: Source = field(repr=False)
 
     @property
     def dialysis(self) -> bool:
         """Whether its patients are on dialysis."""
-        return self.dialysed.dialysis
+        return self.condition.dialysis
 
     @property
     def state(self) -> tuple[str, ...]:
         """States that its patients are in, by the names of the model."""
-        return self.dialysed.state
+        return self.condition.state
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,25 @@ class Population:
         Returns
         -------
         dict of str to ndarray, each (draw, patient)
-            Every covariate of `COVARIATES`, DIALYSIS (bool), and for patients with a residual GFR that, as GFR.
+            Every covariate of `COVARIATES`, DIALYSIS (bool), for patients with a residual GFR that, as GFR, and if
+            any stratum has an injury NADIR, the share of the own GFR that is left (1 where there is none).
         """
         own, numbers = self.stratum(stratum), Numbers(scheme, stratum, draws, patients)
         people = people_of(own.source, numbers)
         people |= {"DIALYSIS": np.full((len(draws), len(patients)), own.dialysis)}
-        if own.dialysed.residual_gfr is not None:
-            low, high = own.dialysed.residual_gfr
+        if own.condition.residual_gfr is not None:
+            low, high = own.condition.residual_gfr
             people["GFR"] = low + (high - low) * numbers.uniforms("GFR")
+        if any(stratum.condition.injury for stratum in self.strata):
+            people["NADIR"] = self._nadir(own.condition.injury, numbers)
         return people
+
+    @staticmethod
+    def _nadir(injury: Injury | None, numbers: Numbers) -> NDArray[np.float64]:
+        low, high = (1.0, 1.0) if injury is None else injury.gfr
+        if low == high:
+            return np.full((len(numbers.draws), len(numbers.patients)), low)
+        return low + (high - low) * numbers.uniforms("INJURY")
 
     def stratum(self, name: str) -> ResolvedStratum:
         """The stratum of that name.

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from vtrial.dialysis import Sessions
 from vtrial.population.covariates import model_names
+from vtrial.population.injury import Injury
 from vtrial.population.renal import COVARIATES, UMOL_PER_MG
 from vtrial.spec import Spec, choose, magnitude
 
@@ -99,8 +100,8 @@ type _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 type _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
-class Dialysed(Spec):
-    """What is known of dialysis, of the patients of a stratum or of one patient."""
+class Condition(Spec):
+    """What is known of the patients of a stratum, or of one patient, beside their covariates."""
 
     dialysis: Annotated[bool, Field(strict=True)] = False
     """Whether they are on dialysis, as policies see it. No covariate model knows who is: give the stratum a weight."""
@@ -109,19 +110,18 @@ class Dialysed(Spec):
     and example patients have its middle."""
     sessions: Sessions | None = None
     """When they have haemodialysis, on dialysis or for a rescue; absent: never, or between sessions."""
+    injury: Injury | None = None
+    """Acute kidney injury: true GFR falls, creatinine follows slowly. Ranges of covariates are those before it."""
+    state: tuple[str, ...] = ()
+    """States that they are in, e.g. `[dementia]`: names that the model has; absent: none of them."""
 
     @model_validator(mode="after")
     def _residual_on_dialysis(self):
+        if self.injury is not None and self.dialysis:
+            raise _refuse("'injury' is for patients who are not on dialysis: leave it out, or 'dialysis: true'")
         if self.residual_gfr is not None and not self.dialysis:
             raise _refuse("'residual_gfr' is for patients on dialysis: add 'dialysis: true'")
         return self
-
-
-class Condition(Dialysed):
-    """What is known of the patients of a stratum, or of one patient, beside their covariates."""
-
-    state: tuple[str, ...] = ()
-    """States that they are in, e.g. `[dementia]`: names that the model has; absent: none of them."""
 
 
 class Stratum(Condition):

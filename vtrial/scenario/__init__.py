@@ -262,10 +262,16 @@ class Scenario:
     def dialyses(self) -> bool:
         """Whether anybody has a session of haemodialysis."""
         people = [self.spec.reference_patient, *([self.spec.examples.patient] if self.spec.examples else [])]
-        strata = (stratum.dialysed for stratum in self.population.strata)
+        strata = (stratum.condition for stratum in self.population.strata)
         arms = [one for arm in self.arms for one, _ in self.components(arm)]
         asked = any(reaction.do == "dialyse" for arm in arms for reaction in arm.reactions)
         return asked or any(one.sessions is not None for one in (*strata, *people, *arms))
+
+    @property
+    def injures(self) -> bool:
+        """Whether anybody's kidneys fail within the trial, or have."""
+        people = [self.spec.reference_patient, *([self.spec.examples.patient] if self.spec.examples else [])]
+        return any(one.injury for one in (*(stratum.condition for stratum in self.population.strata), *people))
 
     def parameters(self, posterior: Path | str | None = None) -> xr.Dataset:
         """Population parameters of the scenario's draws: see `vtrial.model.draw_parameters`.

@@ -17,6 +17,7 @@ from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
 from vtrial.scenario.dialysis import check_dialysis
+from vtrial.scenario.injury import check_injuries
 from vtrial.scenario.reactions import check_reactions
 from vtrial.scheme import unbalanced
 from vtrial.spec import Where, magnitude, nearest
@@ -53,6 +54,7 @@ def check(
         yield from _check_balance(spec.simulation)
     yield from _check_model(spec, model)
     yield from _check_states(spec, model)
+    yield from check_injuries(spec, model, policies)
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
         yield from check_reactions(spec, model, policies)

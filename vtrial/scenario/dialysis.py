@@ -64,7 +64,7 @@ def _check_steps(spec: ScenarioSpec, where: Where, sessions: Sessions) -> Iterat
 
 def _check_policies(spec: ScenarioSpec, policies: Policies, population: Population) -> Iterator[tuple[Where, str]]:
     """Policies that dose after sessions alone, for patients without any; or on dialysis alone, for others."""
-    between = [f"'{one.name}'" for one in population.strata if one.dialysis and not one.dialysed.sessions]
+    between = [f"'{one.name}'" for one in population.strata if one.dialysis and not one.condition.sessions]
     others = [f"'{one.name}'" for one in population.strata if not one.dialysis]
     known = {**policies.arms, **spec.treatment.define}
     for place, name in enumerate(spec.treatment.arms):

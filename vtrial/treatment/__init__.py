@@ -6,6 +6,7 @@ all arms of a group at once, and works out each distinct treatment of a patient,
 | module | holds |
 |---|---|
 | `given` | items: what arms give the patients |
+| `course` | kinetics that change with time: sessions of dialysis, kidneys that fail |
 | `expose` | from items to their exposure |
 | `follow` | items of arms that react to what is seen |
 """

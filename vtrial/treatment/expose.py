@@ -1,4 +1,4 @@
-"""From what patients are given to their exposure: the truth of the patient, sessions of dialysis, one kernel."""
+"""From what patients are given to their exposure: the truth of the patient, what changes with time, one kernel."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
 from vtrial.patients import Group, thresholds
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
+from vtrial.treatment.course import over_time, uraemic
 from vtrial.treatment.given import Items
 
 type Array = NDArray[np.float64]
@@ -70,20 +71,22 @@ def expose_items(
     share = {} if items.share is None else {"share": items.share}
     sedation = Sedation(
         scenario.spec.model.surface,
-        *(own("A"), own("alpha"), own("tolerance_fold"), 24.0 * own("tolerance_t_half")),
+        *(
+            uraemic(scenario, group, items.patient, own("A")),
+            own("alpha"),
+            own("tolerance_fold"),
+            24.0 * own("tolerance_t_half"),
+        ),
         draw,
         levels_of(scenario, group)[:, [level - 1 for level in timed]],
         group.theta["omega_S"],
         **share,
     )
     par = {name: own(name) for name in scenario.model.individual_parameters}
-    options: dict[str, Any] = {"trace": trace, "cmax_windows": wanted}
-    times, rows = changes([*([] if group.sessions is None else [group.sessions]), *sessions], windows[-1])
-    if times:
-        options |= {"changes": times, "rows": rows}
-        for drug in scenario.drugs:
-            CL = par[f"{drug}.CL"]
-            par[f"{drug}.CL"] = np.stack([CL, CL + own(f"{drug}.CL_HD")])
+    several = [*([] if group.sessions is None else [group.sessions]), *sessions]
+    hd = {drug: own(f"{drug}.CL_HD") for drug in scenario.drugs} if several else {}
+    par, options = over_time(scenario, group, items.patient, par, hd, changes(several, windows[-1]), windows[-1])
+    options |= {"trace": trace, "cmax_windows": wanted}
     grid = Grid(scenario.spec.simulation.step, windows, restarts)
     return _kinetics(scenario, group, items.patient, (par, doses, items.origin, sedation, grid), options)
 

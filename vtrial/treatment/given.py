@@ -12,12 +12,14 @@ from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
 from vtrial.policy import Arm, Known, Regimen, Regimens, Slip, arm_regimens
-from vtrial.population import COVARIATES
+from vtrial.population.injury import visible
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
+type Seen = dict[tuple[float, float | None], Known]
+"""Regimens of the same patients by when their renal function is looked at, and by creatinines how far apart."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Given(Items):
 
 def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
     """Give every patient the doses of every arm, and find the distinct treatments."""
-    known: Known = {}
+    known: Seen = {}
     given = [_regimens(scenario, arm, group, known) for arm in arms]
     draws, patients = group.shape
     kind = np.zeros((len(arms), draws * patients), np.int32)
@@ -121,29 +123,41 @@ def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.
     return table, row
 
 
-def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Known) -> dict[str, Regimens]:
-    """What each patient is given: by what the prescriber sees, so GFR and individual parameters stay hidden."""
-    visible = {name: group.own[name] for name in (*COVARIATES, "DIALYSIS")}
+def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Seen) -> dict[str, Regimens]:
+    """What each patient is given: as decided at first and at each review, until doses stop, fall or go wrong."""
+    found = _decided(scenario, arm, group, known, 0.0)
+    first = first_dose(found)
+    for hours in arm.review if group.injury is not None else ():  # nothing else would be seen than at first
+        later = _decided(scenario, arm, group, known, hours)
+        found = {drug: own.then(later[drug], first + hours) for drug, own in found.items()}
+    return _slipped(scenario, group, arm, _tapered(arm, _stopped(found, scenario.spec.treatment.stop)))
+
+
+def _decided(scenario: Scenario, arm: Arm, group: Group, known: Seen, hours: float) -> dict[str, Regimens]:
+    """What policies give each patient, by what the prescriber sees so many hours after the first dose: GFR and
+    individual parameters stay hidden."""
+    seen = visible(group.own, group.injury, hours, kinetic=arm.kinetic)
+    known_then = known.setdefault((hours, arm.kinetic), {})
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
 
     def given(after: Sequence[float] | None) -> dict[str, Regimens]:
         found = arm_regimens(
-            arm, scenario.policies, visible,
-            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known,
+            arm, scenario.policies, seen,
+            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known_then,
         )  # fmt: skip
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
     if group.sessions is None:
-        return _slipped(scenario, group, arm, _tapered(arm, _stopped(given(None), treatment.stop)))
+        return given(None)
     found = given(())
     first = first_dose(found)
     ends = [end for _, end in group.sessions.until(treatment.horizon)]
     for origin in np.unique(first[np.isfinite(first)]).tolist():  # sessions count from the first dose
         own = given([origin + end for end in ends])
         found = {drug: own[drug].where(first == origin, regimens) for drug, regimens in found.items()}
-    return _slipped(scenario, group, arm, _tapered(arm, _stopped(found, treatment.stop)))
+    return found
 
 
 def first_dose(given: Mapping[str, Regimens]) -> Array:
