@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from vtrial import draw_parameters, draw_patients, expose_reference, load_scenario, run, simulate
-from vtrial.library import SCENARIOS
 from vtrial.model.draw import following_gfr
 from vtrial.patients import groups_of
+from vtrial.policy import Arm, check_arm, load_policies
 from vtrial.population.injury import Injury, creatinine, kinetic_share, visible
 from vtrial.population.renal import cockcroft_gault, derive
 from vtrial.spec import InputError
@@ -401,6 +400,57 @@ def test_kinetic_doses_of_healthy_kidneys_are_the_same(scenario):
         assert value.sel(arm="MINE").values.tobytes() == value.sel(arm="LOOKED").values.tobytes()
 
 
+OVERLAID = (
+    (
+        REVIEWED[0][0],
+        REVIEWED[0][1].replace("review: [24 h, 48 h]", "kinetic: 6 h, aki_overlay: true, review: [24 h, 48 h]"),
+    ),
+    REVIEWED[1],
+)
+
+
+def scr_of(group, onset, share, hours, until=np.inf):
+    """Creatinine of her whose GFR is a share of its own from the onset until a time, by its closed form."""
+    rate, high = 0.06 * float(group.own["GFR"][0, 0]) / 39, 0.713 / share
+    risen = high + (0.713 - high) * np.exp(-rate * share * (np.clip(hours, onset, until) - onset))
+    return 0.713 + (risen - 0.713) * np.exp(-rate * np.maximum(hours - until, 0))
+
+
+def test_in_kidney_injury_baclofen_is_held_and_given_again_when_it_is_over(scenario):
+    """GFR 20 % from 6 h before the first dose until 6 h after it, which is pregabalin's, at 20:00. Creatinine is above
+    1.5 times her own then; a day later it is not, and is falling."""
+    loaded = scenario(her("injury: {onset: -6 h, gfr: 20 %, lasts: 12 h}"), *OVERLAID)
+    doses, group = doses_of(loaded, "LOOKED")
+    scr = {hours: scr_of(group, -6, 0.2, hours, until=6) for hours in (0.0, 24.0)}
+    assert scr[0.0] > 1.5 * 0.713
+    assert scr[24.0] < 1.5 * 0.713
+    assert scr[24.0] - 0.713 < 0.3  # 48 h before she was well
+    assert doses["pregabalin"][0][0] == 12.0
+    crcl = {hours: 65 * 0.85 / value for hours, value in scr.items()}
+    assert crcl[24.0] > 50 > crcl[0.0] > 30
+    assert doses["baclofen"][:3] == [(36.0, 5.0), (48.0, 5.0), (60.0, 5.0)]
+    assert doses_of(loaded, "MINE")[0]["baclofen"][0] == (0.0, 2.5)
+
+
+def test_in_kidney_injury_pregabalin_is_that_of_the_kinetic_gfr_alone(scenario):
+    loaded = scenario(her("injury: {onset: -6 h, gfr: 30 %}"), *OVERLAID)
+    doses, _ = doses_of(loaded, "LOOKED")
+    assert doses["baclofen"] == []
+    kinetic = scenario(her("injury: {onset: -6 h, gfr: 30 %}"), *KINETIC)
+    first_day = [given for given in doses["pregabalin"] if given[0] < 24]
+    assert first_day == [given for given in doses_of(kinetic, "LOOKED")[0]["pregabalin"] if given[0] < 24]
+    assert first_day != [given for given in doses_of(loaded, "MINE")[0]["pregabalin"] if given[0] < 24]
+
+
+def test_the_rule_for_kidney_injury_changes_nothing_in_who_has_none(scenario):
+    """Reviews do where 95 % of GFR are left: the arm without the rule has them too."""
+    old, new = OVERLAID[0]
+    both = (old, new.replace(f"MINE: {{{MINE}}}", f"MINE: {{{MINE}, review: [24 h, 48 h]}}")), OVERLAID[1]
+    for given in ((), ("injury: {onset: 0 h, gfr: 100 %}",), ("injury: {onset: 0 h, gfr: 95 %}",)):
+        value = run(scenario(stratum(*given), *both), threads=1)["estimates"]["value"]
+        assert value.sel(arm="MINE").values.tobytes() == value.sel(arm="LOOKED").values.tobytes()
+
+
 def test_uraemia_of_the_nadir_raises_the_drive_by_its_factor(scenario):
     found = []
     for more in ("", ", uraemia: nadir"):
@@ -442,6 +492,7 @@ def test_what_is_wrong_with_an_injury_is_said_with_file_and_line(write, old, new
 
 REVIEWS = {
     "order": ("[24 h, 48 h]", "[48 h, 24 h]", "the times of review are not in order: 48 h, 24 h"),
+    "one": ("[24 h, 48 h]", "[24 h, 48 h], aki_overlay: true", "'aki_overlay' needs 'kinetic'"),
     "late": ("[24 h, 48 h]", "[24 h, 72 h]", "review at 72 h is not before treatment.horizon, 72 h"),
     "session": ("[24 h, 48 h]", "[24 h], sessions: {first: 12 h, hours: 4 h}", "a session of dialysis"),
     "back": (
@@ -457,6 +508,12 @@ def test_what_is_wrong_with_a_review_is_said(write, old, new, message):
     (place, text), arms = REVIEWED
     with pytest.raises(InputError, match=re.escape(message)):
         load_scenario(write((place, edited(text, (old, new))), arms))
+
+
+def test_a_rule_for_kidney_injury_that_the_library_lacks_is_said():
+    arm = Arm(drugs={"baclofen": None}, kinetic="6 h", aki_overlay=True)
+    found = check_arm(arm, replace(load_policies(), aki_overlay=None))
+    assert [where for where, text in found if "no rule for acute kidney injury" in text] == [("aki_overlay",)]
 
 
 def test_a_review_after_sessions_of_who_is_injured_is_refused(write):
@@ -477,12 +534,3 @@ def test_a_model_whose_other_parameters_follow_gfr_is_refused(tiny, write, monke
     with pytest.raises(InputError, match=r"injury: model .* has pregabalin\.F follow GFR"):
         load_scenario(write(stratum(FALL)))
     load_scenario(write())  # nobody is injured
-
-
-def test_the_scenario_and_that_of_the_page_are_accepted(tmp_path):
-    assert load_scenario(SCENARIOS / "aki.yaml").injures
-    page = Path(__file__).parent.parent / "docs" / "kidney_over_time.md"
-    text = re.search(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert text
-    (tmp_path / "mine.yaml").write_text(text[1], encoding="utf-8")
-    assert load_scenario(tmp_path / "mine.yaml").injures

@@ -14,7 +14,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes over patients; `items` of arms |
 | 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread; `dialysis` when sessions are |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
-| 4 | `kinetics` the exact stepper; `endpoint` exposure to outcomes |
+| 4 | `decision` of a prescriber at a time; `kinetics` the exact stepper; `endpoint` exposure to outcomes |
 | 5 | `scenario` one YAML file, one question; `calibration` of a model on its evidence, and the door to PyMC |
 | 6 | `patients` drawn |
 | 7 | `treatment` of patients by the arms; `result` its provenance and its file |

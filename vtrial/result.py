@@ -11,11 +11,11 @@ from typing import Any
 
 import xarray as xr
 
+from vtrial.decision import decide
 from vtrial.library import POLICIES
 from vtrial.model import evidence_rows
 from vtrial.patients import covariates_of
-from vtrial.policy import Arm, arm_regimens, unavailable_doses
-from vtrial.population.injury import visible
+from vtrial.policy import Arm, unavailable_doses
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 
@@ -127,8 +127,11 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
         people = covariates_of(patient)
         after = None if patient.sessions is None else ()
-        seen = visible({"GFR": people["CRCL"], **people}, patient.injury, 0.0, kinetic=arm.kinetic)
-        given = arm_regimens(arm, scenario.policies, seen, start=start, horizon=24.0, after=after)
+        typical = {"GFR": people["CRCL"], **people}
+        given = decide(
+            arm, scenario.policies, typical, patient.injury, 0.0,
+            start=start, horizon=24.0, titrate=False, after=after,
+        )  # fmt: skip
         texts[patient.name] = {
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
         }

@@ -9,6 +9,7 @@
 | `reaction` | rounds at which patients are looked at, and what is done about one who is seen sedated |
 | `taper` | doses that fall: stopped, cut or in steps |
 | `slip` | doses that are not what was ordered |
+| `overlay` | what is changed in all drugs of an arm when kidneys fail |
 | `arm` | the form of `arms.yaml`; `arm_regimens`, which the simulator calls |
 | `load` | files to `Policies`, every problem at once |
 
@@ -16,9 +17,10 @@ A policy ignores what is seen of a patient after the first dose: its doses are k
 they are arrays. What is done about what is seen is a matter of the arm: a reaction rewrites the arrays.
 """
 
-from vtrial.policy.arm import AkiOverlay, Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
+from vtrial.policy.arm import Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
 from vtrial.policy.form import METRICS, Increment, Renal, Strengths, Tier, Titration
 from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
+from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds, reactions_to
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses

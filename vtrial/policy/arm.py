@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.dialysis import Sessions
-from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Percent, refuse
+from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, refuse
+from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
 from vtrial.policy.rule import Policy, patient_shape
@@ -83,6 +84,9 @@ class Arm(Spec):
     """Policies use kinetic renal function, by two creatinines so long apart, the last one when doses are decided: what
     the metric was before an injury, times the share that is left of it by their mass balance. Absent: one creatinine,
     as if it were steady."""
+    aki_overlay: Annotated[bool, Field(strict=True)] = False
+    """Whether the policy library's rule for acute kidney injury is applied, whenever doses are decided: `kinetic` renal
+    function then serves that rule alone, and of doses those that it changes."""
     tapers: tuple[Taper, ...] = ()
     """How doses fall, from a time after the first one."""
     slips: tuple[Slip, ...] = ()
@@ -101,7 +105,7 @@ class Arm(Spec):
         if bool(self.drugs) == bool(self.mix):
             raise refuse("an arm needs either 'drugs' or 'mix'")
         names = (
-            *("otherwise", "start_day", "start_clock", "sessions", "review", "kinetic"),
+            *("otherwise", "start_day", "start_clock", "sessions", "review", "kinetic", "aki_overlay"),
             *("tapers", "slips", "rounds", "reactions"),
         )
         others = [name for name in names if getattr(self, name)]
@@ -119,6 +123,8 @@ class Arm(Spec):
         """Why the reviews cannot be, if they cannot."""
         if any(b <= a for a, b in pairwise(self.review)):
             return f"the times of review are not in order: {', '.join(f'{time:g} h' for time in self.review)}"
+        if self.aki_overlay and self.kinetic is None:
+            return "'aki_overlay' needs 'kinetic': how far apart the two creatinines are"
         asked = {reaction.do for reaction in self.reactions}
         if self.review and (self.sessions is not None or "dialyse" in asked):
             return "'review' looks at creatinine, and what a session of dialysis makes of that is not modelled"
@@ -141,8 +147,10 @@ class Arm(Spec):
         """How renal function is looked at, in words, where it is not by one creatinine at the first dose."""
         times = ", ".join(f"{time:g}" for time in self.review)
         again = [f"policies applied again {times} h after the first dose"] if self.review else []
-        two = [] if self.kinetic is None else [f"renal function by two creatinines {self.kinetic:g} h apart"]
-        return [*again, *two]
+        if self.kinetic is None:
+            return again
+        whose = "the rule for acute kidney injury" if self.aki_overlay else "renal function"
+        return [*again, f"{whose} by two creatinines {self.kinetic:g} h apart"]
 
     def age_min(self, policies: Mapping[str, Policy]) -> float | None:
         """Least age, years, of the patients for whom all policies of the arm are; None: all ages."""
@@ -155,27 +163,6 @@ class Arm(Spec):
         if isinstance(given, FixedDose):
             return fixed_policy(drug, given.dose, given.freq)
         return None if given is None else policies[given]
-
-
-class AkiOverlay(Spec):
-    """What to change when acute kidney injury appears. Data for a later issue."""
-
-    text: str
-    """The rule in words."""
-    kdigo_stage_min: int = Field(ge=1, le=3, strict=True)
-    """Least KDIGO stage of acute kidney injury."""
-    kinetic_egfr_fall_min: Percent
-    """Least fall of the kinetic eGFR below the value used for dosing."""
-    hold: tuple[str, ...]
-    """Drugs that are held."""
-    tier_of_kinetic_egfr: tuple[str, ...]
-    """Drugs that are given at the tier of the kinetic eGFR."""
-    grade: Grade
-    """How it is known."""
-    analyst_choice: bool = False
-    """True where the rule is an analyst's."""
-    sources: tuple[str, ...]
-    """Where it stands."""
 
 
 class Modifier(Spec):

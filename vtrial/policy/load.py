@@ -11,8 +11,9 @@ from types import MappingProxyType
 from pydantic import Field, model_validator
 
 from vtrial.library import POLICIES
-from vtrial.policy.arm import AkiOverlay, Arm, ArmFile, Modifier
+from vtrial.policy.arm import Arm, ArmFile, Modifier
 from vtrial.policy.form import Strengths
+from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.rule import Policy
 from vtrial.spec import Document, InputError, Problem, Spec, Where, nearest, parse, read_yaml
 
@@ -204,6 +205,10 @@ def check_arm(
         for i, one in enumerate(getattr(arm, key))
         if arm.drugs.get(one.drug) is None
     ]
+    if arm.aki_overlay and policies.aki_overlay is None:
+        wrong.append(
+            (("aki_overlay",), "the policy library has no rule for acute kidney injury: 'aki_overlay' of arms.yaml")
+        )
     if arm.mix:
         return wrong + _check_mix(arm, {**policies.arms, **(beside or {})})
     if all(name is None for name in arm.drugs.values()):

@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vtrial.decision import Seen, decide
 from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
-from vtrial.policy import Arm, Known, Regimen, Regimens, Slip, arm_regimens
-from vtrial.population.injury import visible
+from vtrial.policy import Arm, Regimen, Regimens, Slip
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
-type Seen = dict[tuple[float, float | None], Known]
-"""Regimens of the same patients by when their renal function is looked at, and by creatinines how far apart."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +132,15 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Seen) -> dict[s
 
 
 def _decided(scenario: Scenario, arm: Arm, group: Group, known: Seen, hours: float) -> dict[str, Regimens]:
-    """What policies give each patient, by what the prescriber sees so many hours after the first dose: GFR and
-    individual parameters stay hidden."""
-    seen = visible(group.own, group.injury, hours, kinetic=arm.kinetic)
-    known_then = known.setdefault((hours, arm.kinetic), {})
+    """What is decided for each patient so many hours after the first dose."""
     treatment = scenario.spec.treatment
     # a first dose may wait for the evening, and an arm's drug for its day: its horizon counts from there
     horizon = treatment.horizon + 24.0 * max([*arm.start_day.values(), 1])
 
     def given(after: Sequence[float] | None) -> dict[str, Regimens]:
-        found = arm_regimens(
-            arm, scenario.policies, seen,
-            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known_then,
+        found = decide(
+            arm, scenario.policies, group.own, group.injury, hours,
+            start=treatment.start, horizon=horizon, titrate=treatment.titrate, after=after, known=known,
         )  # fmt: skip
         return {drug: found.get(drug, Regimens.none(drug, group.shape)) for drug in scenario.drugs}
 
