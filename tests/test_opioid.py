@@ -1,14 +1,11 @@
 """Other depressants: a model that extends another on its posterior, a third drug, states of patients."""
 
 import json
-import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import edited
 from scipy.special import ndtr
 from test_posterior import library, written  # noqa: F401 (a fixture)
 from typer.testing import CliRunner
@@ -17,7 +14,6 @@ from vtrial import draw_parameters, draw_patients, load_model, load_scenario, ru
 from vtrial.calibration.evidence import load_evidence
 from vtrial.cli import app
 from vtrial.kinetics import Grid, Sedation, System, expose
-from vtrial.library import SCENARIOS
 from vtrial.model.posterior import posterior_path
 from vtrial.model.record import individual, middle_covariates
 from vtrial.pharmacodynamics import drive, level_probability
@@ -262,12 +258,3 @@ def test_states_are_refused_of_named_patients_too(write):
     path = write((end, "scr: 0.9 mg/dL, state: [asleep]}"), EXTENDED)
     with pytest.raises(InputError, match=r"reference_patient.*has no state 'asleep'"):
         load_scenario(path)
-
-
-def test_scenario_of_the_documentation_is_accepted(tmp_path):
-    text = (Path(__file__).parent.parent / "docs" / "other_depressants.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    whole = (SCENARIOS / "opioid.yaml").read_text(encoding="utf-8")
-    kept = edited(whole, (whole[whole.index("model: {") : whole.index("endpoints:")], blocks[0] + "\n"))
-    (tmp_path / "mine.yaml").write_text(kept[: kept.index("sensitivities:")], encoding="utf-8")
-    assert "WITH_OXYCODONE" in [arm.id for arm in load_scenario(tmp_path / "mine.yaml").arms]

@@ -22,6 +22,7 @@ from vtrial.report.course import course_tables
 from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
+from vtrial.report.plot_exposure import exposure
 from vtrial.report.summary import summarise
 from vtrial.report.tables import COLUMNS, contrast_of, nnh
 
@@ -495,6 +496,22 @@ def test_captions_tell_windows_controls_and_sensitivity(told, figures):
     assert "ARM9_BEERS (baclofen: 5 mg at 08:00" in captions["forest"]
     assert "though their doses may differ" in captions["forest"]
     assert all("though their doses may differ" not in figure.caption for figure in figures)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("cmax", 0.01), ("auc", 40.0)])
+def test_every_ratio_of_exposure_is_within_its_axes(standard, kind, value):
+    """Panels of a column share an axis: what is far out in one of them widens it for all."""
+    groups = {name: node.to_dataset() for name, node in _groups(standard).items()}
+    estimates = groups["/estimates"].copy(deep=True)
+    outcome = next(o for o in estimates["outcome"].values.tolist() if o.startswith(f"{kind}_ratio_"))
+    estimates["value"].loc[{"outcome": outcome}] = value
+    groups["/estimates"] = estimates
+    figure = exposure(Facts(xr.DataTree.from_dict(groups)))
+    drawn = [
+        (axes, x) for axes in figure.axes for line in axes.lines for x in line.get_xdata() if len(line.get_xdata()) == 1
+    ]
+    assert value in [x for _, x in drawn]
+    assert all(axes.get_xlim()[0] < x < axes.get_xlim()[1] for axes, x in drawn)
 
 
 def test_markdown_explains_its_marks(standard):

@@ -8,7 +8,8 @@ independent closed form, and `nonlinear` the door to right-hand sides of a model
 
 from vtrial.kinetics.exposure import Exposure, Grid, Sedation, Trace
 from vtrial.kinetics.stepper import expose
+from vtrial.kinetics.streams import Row
 from vtrial.kinetics.superposition import superposition
 from vtrial.kinetics.system import System
 
-__all__ = ["Exposure", "Grid", "Sedation", "System", "Trace", "expose", "superposition"]
+__all__ = ["Exposure", "Grid", "Row", "Sedation", "System", "Trace", "expose", "superposition"]

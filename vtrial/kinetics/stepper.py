@@ -55,8 +55,8 @@ def expose(
         Individual parameters of each drug, shape (n,) or scalars; names as in `vtrial.model.Drug`. With `changes`,
         clearances, volumes and rates (not tlag, F, dur and C50) may have the shape (row, n).
     doses : sequence
-        Per drug a table of regimens, each (time in h, amt in mg) or (time, amt, tinf in h), in order of time, and
-        each patient's row in it, shape (n,).
+        Per drug a table of regimens, each a `vtrial.kinetics.streams.Row` in order of time, and each patient's row in
+        it, shape (n,).
     origin : array, shape (n,)
         Time in h of the patient's first dose of any drug; windows and tolerance count from it.
     sedation : Sedation
@@ -93,12 +93,13 @@ def expose(
     over = _Setting(par, np.asarray(origin, float), sedation, grid, starts, row)
     cmax = np.zeros((len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
-        cmax[d, :wanted] = _pass(System.of([drug], seen="conc"), over, doses[d : d + 1], windows=wanted).peak
+        alone = System.of([drug], seen="conc", fed=system.fed)
+        cmax[d, :wanted] = _pass(alone, over, doses[d : d + 1], windows=wanted).peak
     if sedation.surface != "bliss":
         done = _pass(system, over, doses, trace=trace)
         parts, time_at = [done], done.time_at
     else:
-        alone = [(System.of([drug]), doses[d : d + 1]) for d, drug in enumerate(system.drugs)]
+        alone = [(System.of([drug], fed=system.fed), doses[d : d + 1]) for d, drug in enumerate(system.drugs)]
         parts = [_pass(one, over, given, trace=trace) for one, given in alone]
         time_at = _time_together(alone, over) if sedation.r.shape[1] else parts[0].time_at
     since, since_time = (np.stack([getattr(part, name) for part in parts]) for name in ("peak", "peak_time"))

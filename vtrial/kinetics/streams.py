@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.kinetics.system import Layout
+from vtrial.model import BLOOD, RELEASED, SWALLOWED
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
-type Row = tuple[Array, Array] | tuple[Array, Array, Array]
-"""A regimen: time in h, amt in mg, and for infusions tinf in h (0: a bolus)."""
+type Row = tuple[Array, Array] | tuple[Array, Array, Array] | tuple[Array, Array, Array, Index]
+"""A regimen: time in h, amt in mg, for infusions tinf in h (0: a bolus), and of a drug by mouth its way, one of
+those of `vtrial.model`."""
 
 
 class Doses(NamedTuple):
@@ -122,9 +124,26 @@ def _streams_of_drug(
             Stream(d, at.central, False, boluses, rows, lag, F),
             Stream(d, entry, True, infusions, rows, lag, F),
         ]
-    if any(len(row) > 2 and np.any(row[2]) for row in table):
-        raise ValueError(f"{at.drug.name} is given by mouth: an infusion needs a drug of absorption 'iv'")
-    return [Stream(d, entry, False, [(row[0], row[1]) for row in table], rows, lag, F)]
+    if any(len(row) == 3 and np.any(row[2]) for row in table):
+        raise ValueError(f"{at.drug.name} is given by mouth: an infusion needs a drug of absorption 'iv', or a way")
+    swallowed = [_of_way(row, SWALLOWED)[:2] for row in table]
+    if not at.fed:
+        return [Stream(d, entry, False, swallowed, rows, lag, F)]
+    blood, released = ([_of_way(row, way) for row in table] for way in (BLOOD, RELEASED))
+    at_once, all_of_it = np.zeros(n), np.ones(n)
+    return [
+        Stream(d, entry + 1, False, swallowed, rows, lag, F),
+        Stream(d, at.central, False, [_boluses(row) for row in blood], rows, at_once, all_of_it),
+        Stream(d, entry, True, [_infusions(row) for row in blood], rows, at_once, all_of_it),
+        Stream(d, entry, True, [_infusions(row) for row in released], rows, lag, F),
+    ]
+
+
+def _of_way(row: Row, way: int) -> tuple[Array, Array, Array]:
+    """The doses of a regimen that enter in one way."""
+    mine = np.asarray(row[3]) == way if len(row) == 4 else np.full(len(row[0]), way == SWALLOWED)
+    time, amt, tinf = _columns(row)
+    return time[mine], amt[mine], tinf[mine]
 
 
 def _boluses(row: Row) -> tuple[Array, Array]:

@@ -4,12 +4,13 @@ States of a drug, in this order: its absorption chain, peripheral compartments, 
 The effect site holds u = Ce / C50, u' = ke0 (x_central / (V C50) - u); it takes no drug from the plasma (Sheiner et
 al. 1979, Clin Pharmacol Ther 25:358-71). A zero-order input is a state of its own, the
 source, whose amount is the rate of the input in mg/h: it feeds the central compartment and never empties, and an
-infusion is a dose of +rate into it, and one of -rate at its end. So every structure stays x' = A x.
+infusion is a dose of +rate into it, and one of -rate at its end. So every structure stays x' = A x. A drug by mouth
+that is infused too has a source before its chain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,6 +61,8 @@ class Layout:
         site (1 where there is none).
     state, entry : int
         Number of its first state, and of its first entry.
+    fed : bool
+        Whether some doses do not go through the chain, which then begins with a source.
     """
 
     drug: Drug
@@ -68,6 +71,7 @@ class Layout:
     tail: int
     state: int
     entry: int
+    fed: bool
 
     @property
     def central(self) -> int:
@@ -77,7 +81,7 @@ class Layout:
     @property
     def source(self) -> bool:
         """Whether the first state is the rate of a zero-order input."""
-        return self.drug.absorption in ("zero_order", "iv")
+        return self.fed or self.drug.absorption in ("zero_order", "iv")
 
     @property
     def entries(self) -> list[tuple[int, int]]:
@@ -102,8 +106,16 @@ class System:
     seen: Literal["Ce", "conc"] = "Ce"
 
     @classmethod
-    def of(cls, drugs: Sequence[Drug], *, seen: Literal["Ce", "conc"] = "Ce") -> System:
+    def of(cls, drugs: Sequence[Drug], *, seen: Literal["Ce", "conc"] = "Ce", fed: Collection[str] = ()) -> System:
         """Lay out the states of the drugs.
+
+        Parameters
+        ----------
+        drugs : sequence of Drug
+        seen : {"Ce", "conc"}
+        fed : collection of str
+            Names of drugs by mouth of which some doses enter the blood, or are released slowly: see
+            `vtrial.kinetics.streams.Row`.
 
         Examples
         --------
@@ -112,8 +124,9 @@ class System:
         """
         layouts, state, entry, tail = [], 0, 0, 2 if seen == "Ce" else 1
         for drug in drugs:
-            chain = drug.transit + 1
-            layouts.append(Layout(drug, chain, drug.compartments - 1, tail, state, entry))
+            more = drug.name in fed and drug.absorption not in ("zero_order", "iv")
+            chain = drug.transit + 1 + more
+            layouts.append(Layout(drug, chain, drug.compartments - 1, tail, state, entry, more))
             state += chain + drug.compartments - 1 + tail
             entry += len(layouts[-1].entries)
         return cls(tuple(drugs), tuple(layouts), seen)
@@ -135,8 +148,13 @@ class System:
 
     @property
     def has_modes(self) -> bool:
-        """Whether `vtrial.kinetics.modal` can run the drugs: by mouth with a rate ka, one or two compartments."""
-        return all(drug.absorption == "first_order" and drug.compartments < 3 for drug in self.drugs)
+        """Whether `vtrial.kinetics.modal` can run the drugs: by mouth alone with a rate ka, one or two compartments."""
+        return all(at.drug.absorption == "first_order" and at.peripheral < 2 and not at.fed for at in self.layouts)
+
+    @property
+    def fed(self) -> list[str]:
+        """Names of the drugs by mouth that have a source beside."""
+        return [at.drug.name for at in self.layouts if at.fed]
 
     @property
     def modes(self) -> ModeShape:
@@ -186,11 +204,11 @@ def _fill(place: Mapping[tuple[int, int], NDArray[np.float64]], at: Layout, get:
         place[source, source][:] -= rate
         place[into, source][:] += rate
 
-    for transit in range(at.drug.transit):
+    for transit in range(at.fed, at.fed + at.drug.transit):
         flow(transit, transit + 1, (at.drug.transit + 1) / get("MTT"))
     if at.source:
         place[central, 0][:] = 1.0
-    else:
+    if at.fed or not at.source:
         flow(at.chain - 1, central, get("ka"))
     for other, (Q, V) in enumerate((("Q", "V2"), ("Q3", "V3"))[: at.peripheral], at.chain):
         flow(central, other, get(Q) / get("V"))

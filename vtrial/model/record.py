@@ -50,6 +50,11 @@ class Param:
             raise ValueError(f"{self.name}: grade {self.grade!r} is none of {GRADES}")
 
 
+SWALLOWED, RELEASED, BLOOD = range(3)
+"""Ways in which a dose of a drug by mouth enters: as its tablets are absorbed, released at a constant rate from a form
+that is swallowed, or into the blood."""
+
+
 @dataclass(frozen=True)
 class Drug:
     """A drug with linear kinetics: how it is absorbed, one to three compartments, an effect site.

@@ -7,6 +7,7 @@
 | `form` | the form of a policy's parts in `scenarios/policies/<drug>.yaml`: tiers, titration, dialysis |
 | `rule` | `Policy`: its form, and the doses it gives to patients |
 | `reaction` | rounds at which patients are looked at, and what is done about one who is seen sedated |
+| `route` | doses that enter in another form than the tablets: infusions, extended release |
 | `taper` | doses that fall: stopped, cut or in steps |
 | `slip` | doses that are not what was ordered |
 | `overlay` | what is changed in all drugs of an arm when kidneys fail |
@@ -23,6 +24,7 @@ from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds, reactions_to
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
+from vtrial.policy.route import Route
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses
 from vtrial.policy.slip import Slip
 from vtrial.policy.taper import Taper
@@ -47,6 +49,7 @@ __all__ = [
     "Regimens",
     "Renal",
     "Rounds",
+    "Route",
     "Slip",
     "Strengths",
     "Taper",

@@ -15,6 +15,7 @@ from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, re
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
+from vtrial.policy.route import Route
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.policy.slip import Slip
 from vtrial.policy.taper import Taper
@@ -87,6 +88,8 @@ class Arm(Spec):
     aki_overlay: Annotated[bool, Field(strict=True)] = False
     """Whether the policy library's rule for acute kidney injury is applied, whenever doses are decided: `kinetic` renal
     function then serves that rule alone, and of doses those that it changes."""
+    routes: tuple[Route, ...] = ()
+    """In which form doses are given, where it is not that of the drug's tablets. Later ones go on from earlier ones."""
     tapers: tuple[Taper, ...] = ()
     """How doses fall, from a time after the first one."""
     slips: tuple[Slip, ...] = ()
@@ -106,7 +109,7 @@ class Arm(Spec):
             raise refuse("an arm needs either 'drugs' or 'mix'")
         names = (
             *("otherwise", "start_day", "start_clock", "sessions", "review", "kinetic", "aki_overlay"),
-            *("tapers", "slips", "rounds", "reactions"),
+            *("routes", "tapers", "slips", "rounds", "reactions"),
         )
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
@@ -115,7 +118,7 @@ class Arm(Spec):
             raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
         if (self.rounds is None) != (not self.reactions):
             raise refuse("'rounds' and 'reactions' go together")
-        if text := self._review_unfit():
+        if text := self._review_unfit() or self._routes_unfit():
             raise refuse(text)
         return self
 
@@ -132,6 +135,13 @@ class Arm(Spec):
             return f"'review' changes the doses that {' and '.join(sorted(asked & {'back', 'stay'}))} would go on with"
         return ""
 
+    def _routes_unfit(self) -> str:
+        """Why the routes cannot be, if they cannot."""
+        asked = sorted({reaction.do for reaction in self.reactions} & {"back", "stay"})
+        if self.routes and asked:
+            return f"{' and '.join(asked)} go on with an earlier day's doses, and 'routes' may have changed since"
+        return ""
+
     @property
     def id(self) -> str:
         """Name of the arm: its key in the file."""
@@ -140,7 +150,7 @@ class Arm(Spec):
     @property
     def acts(self) -> list[str]:
         """What is done, and what happens, besides the doses of its policies, in words."""
-        return [*self._reviews(), *map(str, self.tapers), *map(str, self.slips),
+        return [*self._reviews(), *map(str, self.routes), *map(str, self.tapers), *map(str, self.slips),
                 *([str(self.rounds)] if self.rounds else []), *map(str, self.reactions)]  # fmt: skip
 
     def _reviews(self) -> list[str]:

@@ -201,7 +201,7 @@ def check_arm(
     ]
     wrong += [
         ((key, i, "drug"), f"the arm does not give '{one.drug}'; {nearest(one.drug, arm.drugs)}")
-        for key in ("tapers", "slips")
+        for key in ("routes", "tapers", "slips")
         for i, one in enumerate(getattr(arm, key))
         if arm.drugs.get(one.drug) is None
     ]

@@ -151,12 +151,8 @@ class Reaction(Spec):
         """
         if self.do == "dialyse" or (self.drugs is not None and regimen.drug not in self.drugs):
             return regimen
-        time, amt = self._further(regimen, now, following, horizon)
-        given = regimen.time < now
-        time, amt = np.append(regimen.time[given], time), np.append(regimen.amt[given], amt)
-        if np.array_equal(time, regimen.time) and np.array_equal(amt, regimen.amt):
-            return regimen
-        return Regimen(regimen.drug, time, amt)
+        changed = regimen[regimen.time < now].followed_by(self._further(regimen, now, following, horizon))
+        return regimen if changed.key == regimen.key else changed
 
     def session(self, now: float) -> Sessions | None:
         """The session of haemodialysis that is asked for at a round, `now` h from the first dose."""
@@ -164,41 +160,40 @@ class Reaction(Spec):
             return None
         return Sessions.model_construct(first=now + self.after, hours=self.hours, every=None)
 
-    def _further(self, regimen: Regimen, now: float, following: float, horizon: float) -> tuple[np.ndarray, np.ndarray]:
+    def _further(self, regimen: Regimen, now: float, following: float, horizon: float) -> Regimen:
         """Doses from `now` on."""
-        time, amt = regimen.time, regimen.amt
-        if self.do == "back" and time.size:
+        if self.do == "back" and regimen.time.size:
             assert self.days is not None
-            time, amt = _set_back(time, amt, now, self.days)
-        elif self.do == "stay" and time.size:
-            time, amt = _repeated(time, amt, now, horizon)
-        kept = (time >= now) & (time < horizon)
-        time, amt = time[kept], amt[kept]
+            regimen = _set_back(regimen, self.days)
+        elif self.do == "stay" and regimen.time.size:
+            regimen = _repeated(regimen, now, horizon)
+        regimen = regimen[(regimen.time >= now) & (regimen.time < horizon)]
         if self.do == "reduce":
             assert self.to is not None
-            return time, amt * (self.to / 100)
+            return regimen.giving(regimen.amt * (self.to / 100))
         if self.do in ("stop", "hold"):
-            return time, np.where(time < (following if self.do == "hold" else np.inf), 0.0, amt)
-        return time, amt
+            end = following if self.do == "hold" else np.inf
+            return regimen.giving(np.where(regimen.time < end, 0.0, regimen.amt))
+        return regimen
 
 
-def _set_back(time: np.ndarray, amt: np.ndarray, now: float, days: int) -> tuple[np.ndarray, np.ndarray]:
-    """A course from `now` on as it was days before; before its first day it was as on that."""
+def _set_back(regimen: Regimen, days: int) -> Regimen:
+    """A course as it was days before; before its first day it was as on that. Doses enter as tablets do (`Arm`)."""
+    time, amt = regimen.time, regimen.amt
     early = time < time[0] + DAY
-    back = range(days, 0, -1)
-    time, amt = (
-        np.concatenate([*(time[early] - DAY * k for k in back), time]),
-        np.concatenate([*[amt[early]] * days, amt]),
+    before = [time[early] - DAY * k for k in range(days, 0, -1)]
+    return Regimen(
+        regimen.drug, np.concatenate([*before, time]) + DAY * days, np.concatenate([*[amt[early]] * days, amt])
     )
-    return time + DAY * days, amt
 
 
-def _repeated(time: np.ndarray, amt: np.ndarray, now: float, horizon: float) -> tuple[np.ndarray, np.ndarray]:
+def _repeated(regimen: Regimen, now: float, horizon: float) -> Regimen:
     """The day of a course that `now` belongs to, or has just ended with it, again and again."""
+    time, amt = regimen.time, regimen.amt
     begin = time[0] + DAY * max(0.0, np.ceil((now - time[0]) / DAY) - 1)
     day = (time >= begin) & (time < begin + DAY)
     days = np.arange(int((horizon - begin) // DAY) + 1)
-    return (time[day] + DAY * days[:, None]).ravel(), np.tile(amt[day], len(days))
+    return Regimen(regimen.drug, (time[day] + DAY * days[:, None]).ravel(), np.tile(amt[day], len(days)))
 
 
 def reactions_to(level: int, reactions: Sequence[Reaction]) -> tuple[Reaction, ...]:

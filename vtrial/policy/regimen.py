@@ -9,7 +9,7 @@ midnight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -82,6 +82,10 @@ def dose_times(frequency: Frequency, *, start: float, horizon: float) -> np.ndar
     return time[time < horizon]
 
 
+_ZEROS = np.empty(0)
+"""In place of a column of zeros, however many."""
+
+
 @dataclass(frozen=True, eq=False)
 class Regimen:
     """The doses of one drug, in order.
@@ -93,19 +97,46 @@ class Regimen:
         Hours from the start of the trial, not decreasing.
     amt : ndarray (n_dose,)
         mg.
+    tinf : ndarray (n_dose,)
+        How long a dose enters at a constant rate, h; 0: it enters at once.
+    way : ndarray of int (n_dose,)
+        How it enters: `SWALLOWED`, as the drug's tablets are absorbed; `RELEASED`, over `tinf`; or into the `BLOOD`.
     """
 
     drug: str
     time: np.ndarray
     amt: np.ndarray
+    tinf: np.ndarray = field(default_factory=lambda: _ZEROS)
+    way: np.ndarray = field(default_factory=lambda: _ZEROS)
 
     def __post_init__(self):
-        for name in ("time", "amt"):
-            array = np.array(getattr(self, name), dtype=float)
+        n = len(np.asarray(self.time))
+        for name in ("time", "amt", "tinf", "way"):
+            given = getattr(self, name)
+            array = np.zeros(n) if given is _ZEROS else np.array(given, dtype=float)
+            array = array.astype(np.int64) if name == "way" else array
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         if self.time.shape != self.amt.shape or self.time.ndim != 1:
             raise ValueError(f"time {self.time.shape} and amt {self.amt.shape} must be vectors of one length")
+
+    def __getitem__(self, which: np.ndarray) -> Regimen:
+        """Some of the doses."""
+        return Regimen(self.drug, self.time[which], self.amt[which], self.tinf[which], self.way[which])
+
+    def giving(self, amt: np.ndarray) -> Regimen:
+        """The same doses, of other amounts in mg."""
+        return Regimen(self.drug, self.time, amt, self.tinf, self.way)
+
+    def followed_by(self, other: Regimen) -> Regimen:
+        """These doses, then those of `other`, none of which is earlier."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("time", "amt", "tinf", "way"))
+        return Regimen(self.drug, *(np.concatenate(pair) for pair in pairs))
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """What tells it from other regimens of the drug."""
+        return tuple(column.tobytes() for column in (self.time, self.amt, self.tinf, self.way))
 
     @classmethod
     def none(cls, drug: str) -> Regimen:
@@ -182,7 +213,7 @@ class Regimens:
         >>> Regimens((twice,), np.array([0]), np.array([True])).until(12.0).table[0].time.tolist()
         [0.0]
         """
-        table = tuple(Regimen(row.drug, row.time[row.time < end], row.amt[row.time < end]) for row in self.table)
+        table = tuple(row[row.time < end] for row in self.table)
         return Regimens(table, self.index, self.treated)
 
     def then(self, other: Regimens, at: np.ndarray) -> Regimens:
@@ -201,9 +232,7 @@ class Regimens:
         table = []
         for mine, theirs, end in kinds.T:
             old, new = self.table[int(mine)], other.table[int(theirs)]
-            kept, added = old.time < end, new.time >= end
-            time = np.concatenate([old.time[kept], new.time[added]])
-            table.append(Regimen(old.drug, time, np.concatenate([old.amt[kept], new.amt[added]])))
+            table.append(old[old.time < end].followed_by(new[new.time >= end]))
         treated = self.treated | (other.treated & np.isfinite(at))
         return Regimens(tuple(table), index.reshape(self.index.shape), treated)
 
@@ -211,5 +240,5 @@ class Regimens:
         """Shift every dose by `hours`."""
         if not hours:
             return self
-        table = tuple(Regimen(row.drug, row.time + hours, row.amt) for row in self.table)
+        table = tuple(Regimen(row.drug, row.time + hours, row.amt, row.tinf, row.way) for row in self.table)
         return Regimens(table, self.index, self.treated)

@@ -50,4 +50,4 @@ class Slip(Spec):
         """The doses that are taken where some that may go wrong do: `wrong`, one for each dose of the regimen."""
         number = np.arange(1, len(regimen.amt) + 1)
         may = np.full(len(number), True) if self.doses is None else np.isin(number, self.doses)
-        return Regimen(regimen.drug, regimen.time, np.where(may & wrong, self.times * regimen.amt, regimen.amt))
+        return regimen.giving(np.where(may & wrong, self.times * regimen.amt, regimen.amt))

@@ -70,4 +70,4 @@ class Taper(Spec):
             left = np.clip(1.0 - steps * self.step / daily, 0.0, None) if daily > 0 else 0.0
         amt = regimen.amt.copy()
         amt[later] *= left
-        return Regimen(regimen.drug, regimen.time, amt)
+        return regimen.giving(amt)

@@ -177,8 +177,11 @@ def exposure(facts: Facts) -> Figure | None:
     panels = figure.subplots(down, across, sharey=True, sharex="col", squeeze=False)
     ordered = facts.grid() is not None
     palette = style.colours("cividis_r")(np.linspace(0.02, 0.98, len(groups))) if ordered else style.SERIES
-    for axes, (drug, label, outcome) in zip(panels.flat, found, strict=False):
-        _exposure_panel(facts, axes, outcome, groups, palette)
+    shown: dict[int, list[float]] = {}  # by column, whose panels share an axis
+    for place, (axes, (drug, label, outcome)) in enumerate(zip(panels.flat, found, strict=False)):
+        column = shown.setdefault(place % across, [1.0])
+        column += _exposure_panel(facts, axes, outcome, groups, palette)
+        axes.set_xlim(min(column) / 1.25, max(column) * 1.25)
         axes.set_title(f"{label} of {drug}, 0 to {spaced(outcome.rsplit('_', 1)[1])}", loc="left")
     for axes in panels[-1]:
         axes.set_xlabel("ratio to the reference patient's")
@@ -200,9 +203,10 @@ def _groups(facts: Facts) -> dict[str, Array]:
     return {name: w / w.sum() for name, w in inside.items() if w.sum() > 0}
 
 
-def _exposure_panel(facts: Facts, axes: Axes, outcome: str, groups: dict[str, Array], palette: object) -> None:
+def _exposure_panel(facts: Facts, axes: Axes, outcome: str, groups: dict[str, Array], palette: object) -> list[float]:
+    """Draw the ratios of one drug and kind, and say which they are."""
     means = facts.means(outcome)[:, :-1]
-    shown: list[float] = [1.0]
+    shown: list[float] = []
     for g, weight in enumerate(groups.values()):
         values = means @ weight
         off = 0.6 * ((g + 0.5) / len(groups) - 0.5)
@@ -214,10 +218,10 @@ def _exposure_panel(facts: Facts, axes: Axes, outcome: str, groups: dict[str, Ar
     style.name_rows(axes, list(arm_names(facts).values()))
     axes.axvline(1, color=style.BLACK, lw=0.8, zorder=1)
     axes.set_xscale("log")
-    axes.set_xlim(min(shown) / 1.25, max(shown) * 1.25)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    return shown
 
 
 # ------------------------------------------------------------------------------------------------ time of day

@@ -16,6 +16,7 @@ from vtrial.model import Model, check_fixed
 from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
+from vtrial.scenario.arms import check_routes
 from vtrial.scenario.dialysis import check_dialysis
 from vtrial.scenario.injury import check_injuries
 from vtrial.scenario.reactions import check_reactions
@@ -58,6 +59,7 @@ def check(
     if spec.treatment is not None:
         yield from _check_arms(spec, model, policies)
         yield from check_reactions(spec, model, policies)
+        yield from check_routes(spec, model, policies)
         if population is not None:
             yield from check_dialysis(spec, model, policies, population)
     if spec.endpoints is not None:

@@ -9,6 +9,7 @@ from vtrial.model import Model
 from vtrial.model.draw import following_gfr
 from vtrial.policy import Policies
 from vtrial.population.injury import RAMP, Injury
+from vtrial.scenario.arms import arms_used
 from vtrial.spec import Where
 
 if TYPE_CHECKING:
@@ -36,20 +37,17 @@ def check_injuries(spec: ScenarioSpec, model: Model, policies: Policies) -> Iter
 
 def _check_reviews(spec: ScenarioSpec, policies: Policies) -> Iterator[tuple[Where, str]]:
     """Reviews within the trial, and of patients whose creatinine is known."""
-    known = {**policies.arms, **spec.treatment.define}
-    named = [name for given in spec.treatment.arms if given in known for name in known[given].mix or (given,)]
-    reviewed = [name for name in dict.fromkeys(named) if name in known and known[name].review]
-    for name in reviewed:
-        defined = name in spec.treatment.define
-        where = ("treatment", "define", name, "review") if defined else ("treatment", "arms")
-        for hours in known[name].review:
+    reviewed = [(where, arm) for where, arm in arms_used(spec, policies) if arm.review]
+    for where, arm in reviewed:
+        for hours in arm.review:
             if hours >= spec.treatment.horizon:
-                yield where, f"review at {hours:g} h is not before treatment.horizon, {spec.treatment.horizon:g} h"
+                text = f"review at {hours:g} h is not before treatment.horizon, {spec.treatment.horizon:g} h"
+                yield (*where, "review"), text
     strata = spec.population.named_strata() if spec.population is not None and reviewed else []
     for place, stratum in strata:
         if stratum.injury is not None and stratum.sessions is not None:
-            text = f"arm '{reviewed[0]}' reviews creatinine, and what sessions of dialysis make of that is not modelled"
-            yield ("population", "strata", place, "sessions"), text
+            text = f"arm '{reviewed[0][1].id}' reviews creatinine, and what sessions of dialysis make of that is not"
+            yield ("population", "strata", place, "sessions"), f"{text} modelled"
 
 
 def _given(spec: ScenarioSpec) -> Iterator[tuple[Where, Injury]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vtrial.model import Model, dialysed
 from vtrial.policy import FREQUENCIES, Arm, Policies
+from vtrial.scenario.arms import arms_used
 from vtrial.spec import Where, nearest
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def check_reactions(spec: ScenarioSpec, model: Model, policies: Policies) -> Iterator[tuple[Where, str]]:
     """Every finding, with the path of keys that leads to it."""
-    reacting = [(where, arm) for where, arm in _arms(spec, policies) if arm.reactions]
+    reacting = [(where, arm) for where, arm in arms_used(spec, policies) if arm.reactions]
     for where, arm in reacting:
         yield from _check_arm(where, arm, model)
         if spec.simulation is not None:
@@ -31,18 +32,6 @@ def check_reactions(spec: ScenarioSpec, model: Model, policies: Policies) -> Ite
     for i, name in enumerate(spec.examples.arms if spec.examples else ()):
         if name in names:
             yield ("examples", "arms", i), f"'{name}' reacts: it has no one trajectory; name an arm that does not"
-
-
-def _arms(spec: ScenarioSpec, policies: Policies) -> Iterator[tuple[Where, Arm]]:
-    """The arms that the scenario uses, components of mixtures included, once each, and where they are written."""
-    known = {**policies.arms, **spec.treatment.define}
-    listed = [(place, part) for place, name in enumerate(spec.treatment.arms) if name in known
-              for part in known[name].mix or (name,)]  # fmt: skip
-    for name, place in {part: place for place, part in reversed(listed)}.items():
-        if name in spec.treatment.define:
-            yield ("treatment", "define", name), spec.treatment.define[name]
-        elif name in known:
-            yield ("treatment", "arms", place), known[name]
 
 
 def _check_arm(where: Where, arm: Arm, model: Model) -> Iterator[tuple[Where, str]]:

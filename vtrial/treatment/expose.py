@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from vtrial import endpoint
 from vtrial.dialysis import Sessions, changes
-from vtrial.kinetics import Exposure, Grid, Sedation, System, Trace, expose
+from vtrial.kinetics import Exposure, Grid, Row, Sedation, System, Trace, expose
+from vtrial.model import Drug
 from vtrial.patients import Group, thresholds
+from vtrial.policy import Regimen
 from vtrial.problem import InputError
 from vtrial.scenario import Scenario
 from vtrial.treatment.course import over_time, uraemic
@@ -62,7 +64,7 @@ def expose_items(
         return group.own[name].reshape(-1)[items.patient] if name in group.own else group.theta[name][draw]
 
     each = zip(items.table, items.row, strict=True)
-    doses = [([(regimen.time, regimen.amt * multiple) for regimen in table], row) for table, row in each]
+    doses = [([_row(regimen, multiple) for regimen in table], row) for table, row in each]
     windows, endpoints = scenario.windows, scenario.spec.endpoints
     timed, restarts = endpoint.levels_timed(endpoints), endpoint.restarts(endpoints)
     wanted = endpoint.concentration_windows(endpoints, windows)
@@ -91,13 +93,24 @@ def expose_items(
     return _kinetics(scenario, group, items.patient, (par, doses, items.origin, sedation, grid), options)
 
 
+def _row(regimen: Regimen, multiple: float) -> Row:
+    """A regimen as the kinetics take it."""
+    plain = regimen.time, regimen.amt * multiple
+    return (*plain, regimen.tinf, regimen.way) if regimen.way.any() else plain
+
+
+def _fed(drugs: Sequence[Drug], doses: Sequence[tuple[Sequence[Row], Index]]) -> list[str]:
+    """Drugs some doses of which are not swallowed."""
+    return [drug.name for drug, (table, _) in zip(drugs, doses, strict=True) if any(len(row) > 2 for row in table)]
+
+
 def _kinetics(
     scenario: Scenario, group: Group, patient: Index, given: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[Exposure, Trace | None]:
     """Exposure by the linear kernel, or by the model's own right-hand side."""
     model = scenario.model
     if model.dynamics is None:
-        return expose(System.of(model.drugs), *given, **options)
+        return expose(System.of(model.drugs, fed=_fed(model.drugs, given[1])), *given, **options)
     from vtrial.kinetics.nonlinear import Unsolved, expose_nonlinear  # and scipy.integrate: few need them
 
     try:

@@ -64,7 +64,7 @@ class _Courses:
 
     def __init__(self, scenario: Scenario, arm: Arm, table: list[list[Regimen]]) -> None:
         self.scenario, self.arm, self.table = scenario, arm, table
-        self._rows = [{(r.time.tobytes(), r.amt.tobytes()): k for k, r in enumerate(own)} for own in table]
+        self._rows = [{r.key: k for k, r in enumerate(own)} for own in table]
         self._numbers, self.all = dict[_Course, int](), list[_Course]()
         self._after = dict[tuple[int, int, int], int]()
 
@@ -100,7 +100,7 @@ class _Courses:
         return several, np.array([several.index(course.sessions) for course in self.all], np.int64)[shares.course]
 
     def _row(self, d: int, regimen: Regimen) -> int:
-        row = self._rows[d].setdefault((regimen.time.tobytes(), regimen.amt.tobytes()), len(self.table[d]))
+        row = self._rows[d].setdefault(regimen.key, len(self.table[d]))
         if row == len(self.table[d]):
             self.table[d].append(regimen)
         return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from vtrial.decision import Seen, decide
 from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
-from vtrial.policy import Arm, Regimen, Regimens, Slip
+from vtrial.policy import Arm, Regimen, Regimens, Route, Slip, Taper
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
@@ -108,13 +108,13 @@ def dose(scenario: Scenario, group: Group, arms: Sequence[Arm]) -> Given:
 
 def _common_table(given: Sequence[Regimens]) -> tuple[list[Regimen], NDArray[np.int32]]:
     """Put the regimens of several arms into one table, equal ones once, and find each patient's row (arm, n)."""
-    known: dict[tuple[bytes, bytes], int] = {}
+    known: dict[tuple[bytes, ...], int] = {}
     table: list[Regimen] = []
     row = np.empty((len(given), given[0].index.size), np.int32)
     for regimens, own in zip(given, row, strict=True):
         numbers = np.empty(len(regimens.table), np.int32)
         for k, regimen in enumerate(regimens.table):
-            numbers[k] = known.setdefault((regimen.time.tobytes(), regimen.amt.tobytes()), len(table))
+            numbers[k] = known.setdefault(regimen.key, len(table))
             if numbers[k] == len(table):
                 table.append(regimen)
         own[:] = numbers[regimens.index.ravel()]
@@ -128,7 +128,9 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Seen) -> dict[s
     for hours in arm.review if group.injury is not None else ():  # nothing else would be seen than at first
         later = _decided(scenario, arm, group, known, hours)
         found = {drug: own.then(later[drug], first + hours) for drug, own in found.items()}
-    return _slipped(scenario, group, arm, _tapered(arm, _stopped(found, scenario.spec.treatment.stop)))
+    found = _changed(arm.routes, Route.given, found)
+    found = _changed(arm.tapers, Taper.tapered, _stopped(found, scenario.spec.treatment.stop))
+    return _slipped(scenario, group, arm, found)
 
 
 def _decided(scenario: Scenario, arm: Arm, group: Group, known: Seen, hours: float) -> dict[str, Regimens]:
@@ -172,15 +174,17 @@ def _stopped(given: dict[str, Regimens], stop: float | None) -> dict[str, Regime
     return found
 
 
-def _tapered(arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
-    """The same doses until they fall."""
+def _changed[T: (Route, Taper)](
+    several: Sequence[T], change: Callable[[T, Regimen, float], Regimen], given: dict[str, Regimens]
+) -> dict[str, Regimens]:
+    """The same doses where something changes those of a drug, by the time since each patient's first dose of any."""
     first = first_dose(given)
-    for taper in arm.tapers:
-        own = found = given[taper.drug]
+    for one in several:
+        own = found = given[one.drug]
         for origin in np.unique(first[np.isfinite(first)]).tolist():
-            table = tuple(taper.tapered(regimen, origin) for regimen in own.table)
+            table = tuple(change(one, regimen, origin) for regimen in own.table)
             found = Regimens(table, own.index, own.treated).where(first == origin, found)
-        given = given | {taper.drug: found}
+        given = given | {one.drug: found}
     return given
 
 
