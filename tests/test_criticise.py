@@ -11,7 +11,6 @@ from scipy import stats
 
 from vtrial import load_model, load_scenario, run
 from vtrial.calibration import criticise
-from vtrial.calibration.criticise import Piece
 from vtrial.calibration.evidence import load_evidence, prior_of
 from vtrial.calibration.held import log_ratios
 from vtrial.calibration.joint import Joint
@@ -64,8 +63,7 @@ def test_leaving_out_a_target_reweights_as_exact_weights_do():
     rng = np.random.default_rng(1)
     theta = rng.normal(size=20_000)  # of a posterior; one datum y = 0.5 with SD 2 out of it
     log_likelihood = stats.norm.logpdf(0.5, theta, 2.0)
-    piece = Piece("C1", "a study", "datum", "1", 0.5, 0.0, 1.0, theta, log_likelihood, theta)
-    table = criticise.without_targets([piece], {"risk": theta})
+    table = criticise.without_targets({("C1", "a study"): log_likelihood}, {"risk": theta})
     # precision 1 less 1/4, mean (0 - 0.5 / 4) / 0.75
     assert table.loc["C1", "risk"] == pytest.approx(-0.5 / 4 / 0.75, abs=0.03)
     assert table.loc["C1", "khat"] < criticise.KHAT_LIMIT
@@ -97,27 +95,23 @@ def test_a_target_left_out_by_a_refit_has_its_risk():
         index=["all", "C1", "C2"],
     )
     table = by_refit(weights, {"without C2: ARM0, old": np.array([0.4, 0.6]), "b_age = 0: ARM0, old": np.array([9.0])})
-    assert table["by"].tolist() == ["weights", "weights", "refit"]
-    assert table.loc["C2", "ARM0, old"] == 0.5
-    assert np.isnan(table.loc["C2", ["ARM1, old", "khat"]].astype(float)).all()
-    assert table.loc[["all", "C1"]].drop(columns="by").astype(float).equals(weights.loc[["all", "C1"]])
+    assert table["by"].tolist() == ["weights", "weights", "weights", "refit"]
+    assert [*table.index] == ["all", "C1", "C2", "C2"]
+    refit = table[table["by"] == "refit"].iloc[0]
+    assert refit["ARM0, old"] == 0.5
+    assert np.isnan([refit["ARM1, old"], refit["khat"]]).all()
+    assert table[table["by"] == "weights"].drop(columns="by").astype(float).equals(weights)
 
 
 def test_differences_of_predictions_are_over_studies(calibrated):
-    worse = calibrated.copy()
-    group = worse["posterior"].to_dataset()
-    worse["posterior"] = group.assign({"expected overdoses": 0.5 * group["expected overdoses"]})
-    table = predictions(MODEL, EVIDENCE, {"first": calibrated, "second": worse})
-    studies = [
-        criticise.by_study(criticise.pieces(MODEL, EVIDENCE, tree["posterior"].to_dataset()))["elpd"]
-        for tree in (calibrated, worse)
-    ]
-    changed = studies[1] - studies[0]
-    overdoses = {series.study for series in EVIDENCE.overdoses}
-    assert {*changed.index[changed != 0.0]} == overdoses
-    assert table.loc["second", "difference"] == pytest.approx(changed.sum())
-    assert table.loc["second", "se"] == pytest.approx(len(changed) ** 0.5 * np.std(changed, ddof=1))
-    assert table.loc["second", "difference"] < 0 == table.loc["first", "difference"]
+    rng = np.random.default_rng(4)
+    likelihood = {("C1", name): rng.normal(-3.0, 0.05, 1000) for name in "abcdef"}
+    off = dict(zip(likelihood, (0.0, 0.0, -1.0, 0.5, 0.0, -2.0), strict=True))
+    integrated = {"first": likelihood, "second": {key: values + off[key] for key, values in likelihood.items()}}
+    table = predictions(integrated, {"first": calibrated, "second": calibrated})
+    assert table.loc["second", "difference"] == pytest.approx(-2.5)
+    assert table.loc["second", "se"] == pytest.approx(6**0.5 * np.std([*off.values()], ddof=1))
+    assert table.loc["first", "difference"] == table.loc["first", "khat"] == 0.0
 
 
 def test_power_scaling_sees_what_a_prior_does(posterior, found):

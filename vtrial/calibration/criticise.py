@@ -7,7 +7,7 @@ Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 202
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from vtrial.calibration.evidence import Count, Evidence, Trial, Z, prior_of
-from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Uniform
+from vtrial.calibration.evidence import Case, Count, Evidence, Overdose, Relative, Statistic, Trial, Z, prior_of
+from vtrial.model import Beta, Fixed, HalfNormal, LogNormal, Model, Normal, Prior, Uniform
 
 type Array = NDArray[np.float64]
 
@@ -71,6 +71,32 @@ def pieces(model: Model, evidence: Evidence, posterior: xr.Dataset, *, seed: int
     ]
 
 
+class Source(NamedTuple):
+    """One number of the evidence: `row.log_likelihood` is that of what is expected of it."""
+
+    target: str
+    study: str
+    row: Statistic | Count | Overdose | Relative | Case
+
+
+def sources(evidence: Evidence) -> dict[str, list[Source]]:
+    """All numbers of the evidence, by what is expected of them in the joint model: those kinds that it has.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    """
+    trials = evidence.trials
+    found = {
+        "kinetics": [Source("kinetics", one.study, one) for one in evidence.kinetics],
+        "events": [Source(trial.target, trial.study, arm) for trial in trials for arm in trial.arms],
+        "overdoses": [Source(one.target, one.study, one) for one in evidence.overdoses],
+        "ratios": [Source(trial.target, trial.study, ratio) for trial in trials for ratio in trial.ratios],
+        "cases": [Source(one.target, one.study, one) for one in evidence.cases],
+    }
+    return {kind: rows for kind, rows in found.items() if rows}
+
+
 def _values(draws: xr.Dataset, name: str) -> Array:
     """Draws of a variable, shape (..., sample)."""
     return draws[name].transpose(..., "sample").to_numpy().astype(float)
@@ -82,11 +108,11 @@ def _kinetics(model: Model, evidence: Evidence, draws: xr.Dataset, rng: np.rando
     units = {p.name: p.unit for p in model.params} | {name: printed.unit for name, printed in STATISTICS.items()}
     tau = _values(draws, "tau_kinetics")
     for entry, expected in zip(evidence.kinetics, _values(draws, "expected kinetics"), strict=True):
-        spread, log = np.hypot(entry.se, tau), np.log(entry.value)
+        spread = np.hypot(entry.se, tau)
         lo, hi = (entry.value * np.exp(z * entry.se) for z in (-Z, Z))
         given = [f"{entry.amt:g} mg"] if entry.amt else [f"CrCL {entry.crcl:g} mL/min"] if entry.crcl else []
         what = ", ".join([f"{entry.of} {entry.drug or ''}".strip(), *given])
-        likelihood = stats.t.logpdf(log, 4, np.log(expected), spread)
+        likelihood = entry.log_likelihood(expected, tau)
         predicted = expected * np.exp(spread * rng.standard_t(4, len(tau)))
         yield Piece(
             "kinetics", entry.study, what, units[entry.of], entry.value, lo, hi, expected, likelihood, predicted,
@@ -101,7 +127,7 @@ def _counts(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> 
             lo, hi = stats.binomtest(one.events, one.n).proportion_ci(INTERVAL, "exact")
             yield Piece(
                 target, study, what, "1", one.events / one.n, lo, hi, p,
-                stats.binom.logpmf(one.events, one.n, p), rng.binomial(one.n, p) / one.n,
+                one.log_likelihood(p), rng.binomial(one.n, p) / one.n,
             )  # fmt: skip
 
 
@@ -119,7 +145,7 @@ def _ratios(evidence: Evidence, draws: xr.Dataset, rng: np.random.Generator) -> 
         se = arm.se
         yield Piece(
             trial.target, trial.study, f"risk ratio, {arm.amt:g} mg {trial.drug}", "1", arm.ratio, *arm.ci, ratio,
-            stats.norm.logpdf(np.log(arm.ratio), np.log(ratio), se), ratio * np.exp(se * rng.normal(size=len(ratio))),
+            arm.log_likelihood(ratio), ratio * np.exp(se * rng.normal(size=len(ratio))),
         )  # fmt: skip
 
 
@@ -127,7 +153,7 @@ def _cases(evidence: Evidence, draws: xr.Dataset) -> Iterator[Piece]:
     for case, p in zip(evidence.cases, _values(draws, "expected cases"), strict=True):
         nothing = np.full(len(p), np.nan)
         what = f"woke between {case.asleep:g} and {case.awake:g} mg/L, probability"
-        yield Piece(case.target, case.study, what, "1", 1.0, np.nan, np.nan, p, np.log(p), nothing)
+        yield Piece(case.target, case.study, what, "1", 1.0, np.nan, np.nan, p, case.log_likelihood(p), nothing)
 
 
 def fit_table(found: list[Piece]) -> pd.DataFrame:
@@ -158,30 +184,39 @@ def fit_table(found: list[Piece]) -> pd.DataFrame:
 
 def by_target(found: list[Piece]) -> dict[str, Array]:
     """Log likelihood of each target, by draw."""
+    return _summed((piece.target, piece.log_likelihood) for piece in found)
+
+
+def _summed(parts: Iterable[tuple[str, Array]]) -> dict[str, Array]:
     total: dict[str, Array] = {}
-    for piece in found:
-        total[piece.target] = total.get(piece.target, 0.0) + piece.log_likelihood
-    return {name: total[name] for name in sorted(total, key=lambda target: (target == "kinetics", target))}
+    for name, log_likelihood in parts:
+        total[name] = total.get(name, 0.0) + log_likelihood
+    return {name: total[name] for name in sorted(total, key=lambda name: (name == "kinetics", name))}
 
 
 def log_priors(model: Model, evidence: Evidence, draws: xr.Dataset) -> dict[str, Array]:
     """Log prior density of each free parameter, by draw, as the calibration had it."""
     found = {}
     for param in model.params:
-        prior = prior_of(param, evidence)
-        x = _values(draws, param.name) if param.name in draws else np.array([])
-        match prior:
-            case LogNormal(median, sdlog):  # an upper end shifts it by a constant
-                found[param.name] = stats.lognorm.logpdf(x, sdlog, scale=median)
-            case Normal(mean, sd):
-                found[param.name] = stats.norm.logpdf(x, mean, sd)
-            case HalfNormal(scale):
-                found[param.name] = stats.halfnorm.logpdf(x, scale=scale)
-            case Beta(a, b):
-                found[param.name] = stats.beta.logpdf(x, a, b)
-            case Uniform(low, high):
-                found[param.name] = np.full(len(x), -np.log(high - low))
+        if param.name in draws and not isinstance(prior := prior_of(param, evidence), Fixed):
+            found[param.name] = log_density(prior, _values(draws, param.name))
     return found
+
+
+def log_density(prior: Prior, x: Array) -> Array:
+    """Log density of a prior that is free, up to a constant where it has an upper end."""
+    match prior:
+        case LogNormal(median, sdlog):
+            return stats.lognorm.logpdf(x, sdlog, scale=median)
+        case Normal(mean, sd):
+            return stats.norm.logpdf(x, mean, sd)
+        case HalfNormal(scale):
+            return stats.halfnorm.logpdf(x, scale=scale)
+        case Beta(a, b):
+            return stats.beta.logpdf(x, a, b)
+        case Uniform(low, high):
+            return np.full(np.shape(x), -np.log(high - low))
+    raise TypeError(f"{prior} has no density")
 
 
 def power_scaling(
@@ -223,8 +258,14 @@ def power_scaling(
     return pd.DataFrame({name: {q: float(values[q]) for q in [*free, *risks]} for name, values in columns.items()})
 
 
-def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame:
+def without_targets(integrated: Mapping[tuple[str, str], Array], risks: Mapping[str, Array]) -> pd.DataFrame:
     """Risks with each target left out, by importance weights.
+
+    Parameters
+    ----------
+    integrated : dict of (str, str) to array, shape (sample,)
+        Log likelihood by target and study, from `vtrial.calibration.integrated.integrator`.
+    risks : dict of str to array, shape (sample,)
 
     Returns
     -------
@@ -232,7 +273,7 @@ def without_targets(found: list[Piece], risks: dict[str, Array]) -> pd.DataFrame
         Index: ``all`` and the targets; columns: each risk's mean, nan where the weights do not carry, and ``khat``.
     """
     rows = {"all": {name: float(np.mean(risk)) for name, risk in risks.items()} | {"khat": 0.0}}
-    for target, log_likelihood in by_target(found).items():
+    for target, log_likelihood in _summed((target, x) for (target, _), x in integrated.items()).items():
         weights, khat = smoothed(-log_likelihood)
         carried = 1.0 if khat <= KHAT_LIMIT else np.nan
         rows[target] = {name: carried * float(weights @ risk) for name, risk in risks.items()} | {"khat": khat}
@@ -254,19 +295,21 @@ def smoothed(log_ratios: Array) -> tuple[Array, float]:
     return weights / weights.sum(), float(khat)
 
 
-def by_study(found: list[Piece]) -> pd.DataFrame:
+def by_study(integrated: Mapping[tuple[str, str], Array]) -> pd.DataFrame:
     """Expected log predictive density of each study left out (Vehtari, Gelman, Gabry 2017), and k-hat.
+
+    Parameters
+    ----------
+    integrated : dict of (str, str) to array, shape (sample,)
+        As for `without_targets`: a study's own latents are left out with it.
 
     Returns
     -------
     pandas.DataFrame
         Index: studies; columns ``elpd`` and ``khat``.
     """
-    total: dict[str, Array] = {}
-    for piece in found:
-        total[piece.study] = total.get(piece.study, 0.0) + piece.log_likelihood
     rows = {}
-    for study, log_likelihood in total.items():
+    for study, log_likelihood in _summed((study, x) for (_, study), x in integrated.items()).items():
         weights, khat = smoothed(-log_likelihood)
         elpd = np.logaddexp.reduce(np.log(weights) + log_likelihood)
         rows[study] = {"elpd": float(elpd), "khat": khat}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from vtrial.library import MODELS
@@ -14,6 +15,7 @@ from vtrial.model import Beta, HalfNormal, LogNormal, Model, Normal, Param, Prio
 from vtrial.population import Stratum
 from vtrial.spec import Amount, Duration, InputError, Quantity, Spec, nearest, parse, read_yaml
 
+type Array = NDArray[np.float64]
 type Positive = Annotated[float, Field(gt=0)]
 type Level = Annotated[int, Field(ge=1)]
 type Share = Annotated[float, Field(ge=0, le=1)]
@@ -81,6 +83,12 @@ class Statistic(Spec):
         assert self.n is not None
         return self.cv / self.n**0.5
 
+    def log_likelihood(self, expected: Array, tau_kinetics: Array | float) -> Array:
+        """Log likelihood, of the logarithm of what is printed, given what the model expects; arrays of one shape."""
+        from scipy import stats
+
+        return stats.t.logpdf(np.log(self.value), 4, np.log(expected), np.hypot(self.se, tau_kinetics))
+
 
 class Doses(Spec):
     """A course of equal doses, or doses that rise to the named one."""
@@ -112,6 +120,12 @@ class Count(Spec):
     events: int = Field(ge=0)
     n: int = Field(ge=1)
 
+    def log_likelihood(self, expected: Array, _: Array | float = 0.0) -> Array:
+        """Log likelihood of the count, given the probability of the event."""
+        from scipy import stats
+
+        return stats.binom.logpmf(self.events, self.n, expected)
+
 
 class Relative(Spec):
     """One comparison with placebo, of which only the risk ratio was printed."""
@@ -126,6 +140,12 @@ class Relative(Spec):
     def se(self) -> float:
         """Standard error of the logarithm."""
         return _error_of(self.ci)
+
+    def log_likelihood(self, expected: Array, _: Array | float = 0.0) -> Array:
+        """Log likelihood of the logarithm of the ratio, given that which is expected."""
+        from scipy import stats
+
+        return stats.norm.logpdf(np.log(self.ratio), np.log(expected), self.se)
 
 
 class Trial(Spec):
@@ -169,6 +189,12 @@ class Overdose(Spec):
     events: int = Field(ge=0)
     n: int = Field(ge=1)
 
+    def log_likelihood(self, expected: Array, _: Array | float = 0.0) -> Array:
+        """Log likelihood of the count, given the probability of the event."""
+        from scipy import stats
+
+        return stats.binom.logpmf(self.events, self.n, expected)
+
 
 class Case(Spec):
     """A patient in coma at one concentration and awake at a lower one: selected, so only the way down counts."""
@@ -194,6 +220,10 @@ class Case(Spec):
     error: Positive
     """SD of the log of these: assay, time of sampling, and judgement of who is awake."""
     assumed: str
+
+    def log_likelihood(self, expected: Array, _: Array | float = 0.0) -> Array:
+        """Log of the probability that waking falls where it did."""
+        return np.log(expected)
 
 
 class LeftOut(Spec):

@@ -17,7 +17,7 @@ from vtrial.model import Model
 from vtrial.model.posterior import SIMULATES
 from vtrial.report import digits
 from vtrial.report.facts import NOTICE
-from vtrial.report.refits import by_refit, predictions, risks_of_refits
+from vtrial.report.refits import by_refit, integrated_of, predictions, risks_of_refits
 from vtrial.scenario import Scenario
 
 
@@ -69,20 +69,20 @@ def write_calibration(
 
     folder = Path(folder)
     posterior, risks = calibrated["posterior"].to_dataset(), risks_of(result)
-    found = criticise.pieces(model, evidence, posterior)
+    found, every = criticise.pieces(model, evidence, posterior), {SIMULATES: calibrated} | dict(refits or {})
+    integrated = integrated_of(model, evidence, every)
     tables = {
         "fit": criticise.fit_table(found),
         "parameters": criticise.prior_and_posterior(model, evidence, posterior),
         "power_scaling": criticise.power_scaling(model, evidence, posterior, found, risks),
-        "without_targets": criticise.without_targets(found, risks),
-        "by_study": criticise.by_study(found),
+        "without_targets": criticise.without_targets(integrated[SIMULATES], risks),
+        "by_study": criticise.by_study(integrated[SIMULATES]),
         "assumptions": _assumptions(model, evidence, posterior, scenario, result),
         "diagnostics": calibrated["diagnostics"].to_dataset().to_dataframe(),
     }
     if refits:
-        every = {SIMULATES: calibrated} | dict(refits)
         implied = risks_of_refits(scenario, result["theta"].to_dataset(), every)
-        tables |= {"refits": predictions(model, evidence, every), "refit_risks": _risks(implied)}
+        tables |= {"refits": predictions(integrated, every), "refit_risks": _risks(implied)}
         tables["without_targets"] = by_refit(tables["without_targets"], implied)
     bars = _bars(tables["assumptions"], tables.get("refit_risks"))
     with style.styled():

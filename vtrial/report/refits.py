@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,14 @@ from scipy.special import ndtri
 from vtrial.calibration import criticise
 from vtrial.calibration.evidence import Evidence
 from vtrial.model import Model
-from vtrial.model.posterior import belongings, describe_posterior, otherwise
+from vtrial.model.posterior import SIMULATES, belongings, describe_posterior, otherwise
 from vtrial.patients import draw_patients
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 from vtrial.treatment import expose_reference, simulate
+
+if TYPE_CHECKING:
+    from vtrial.calibration.integrated import Integrate, Studies
 
 
 def read_refits(model: Model, paths: list[Path]) -> dict[str, Path]:
@@ -49,8 +52,8 @@ def read_refits(model: Model, paths: list[Path]) -> dict[str, Path]:
     return found
 
 
-def predictions(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.DataTree]) -> pd.DataFrame:
-    """Expected log predictive density of studies left out, against that of the first.
+def integrated_of(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.DataTree]) -> dict[str, Studies]:
+    """Likelihood of each study with what is its own integrated out, under each posterior.
 
     Parameters
     ----------
@@ -61,19 +64,45 @@ def predictions(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.Da
 
     Returns
     -------
+    dict of str to dict
+        By name, from `vtrial.calibration.integrated.integrator`.
+    """
+    from vtrial.calibration.integrated import integrator  # and JAX
+    from vtrial.calibration.joint import Joint
+
+    compiled, found = dict[str, Integrate](), dict[str, Studies]()
+    for name, tree in posteriors.items():
+        if tree.attrs.get("without", "[]") == "[]":
+            sensitivity = str(tree.attrs.get("sensitivity", SIMULATES))
+            if sensitivity not in compiled:
+                compiled[sensitivity] = integrator(Joint(model, evidence, sensitivity=sensitivity))
+            found[name] = compiled[sensitivity](tree["posterior"].to_dataset())
+    return found
+
+
+def predictions(integrated: Mapping[str, Studies], posteriors: Mapping[str, xr.DataTree]) -> pd.DataFrame:
+    """Expected log predictive density of studies left out, against that of the first.
+
+    Parameters
+    ----------
+    integrated : dict of str to dict
+        From `integrated_of`.
+    posteriors : dict of str to xarray.DataTree
+        The posterior files, by the same names.
+
+    Returns
+    -------
     pandas.DataFrame
         Index: names of the posteriors. ``elpd`` of all studies, ``difference`` to the first and its ``se``, root of
         the number of studies times the SD of their differences (Vehtari, Gelman, Gabry 2017); ``khat``: studies whose
         weights do not carry; ``rhat``: the worst; ``divergences``.
     """
     rows, first = {}, None
-    for name, tree in posteriors.items():
-        if tree.attrs.get("without", "[]") != "[]":
-            continue
-        studies = criticise.by_study(criticise.pieces(model, evidence, tree["posterior"].to_dataset()))
+    for name, likelihood in integrated.items():
+        studies = criticise.by_study(likelihood)
         first = studies if first is None else first
         difference = studies["elpd"] - first["elpd"]
-        diagnostics = tree["diagnostics"].to_dataset()
+        diagnostics = posteriors[name]["diagnostics"].to_dataset()
         rows[name] = {
             "elpd": studies["elpd"].sum(), "difference": difference.sum(), "se": len(studies) ** 0.5 * difference.std(),
             "khat": (studies["khat"] > criticise.KHAT_LIMIT).sum(), "rhat": float(diagnostics["rhat"].max()),
@@ -127,7 +156,7 @@ def risks_of_refits(
 
 
 def by_refit(without: pd.DataFrame, implied: Mapping[str, np.ndarray[Any, Any]]) -> pd.DataFrame:
-    """Risks with each target left out: of the refit without it where there is one, or else by importance weights.
+    """Risks with each target left out: by importance weights, and of the refit without it where there is one.
 
     Parameters
     ----------
@@ -139,12 +168,14 @@ def by_refit(without: pd.DataFrame, implied: Mapping[str, np.ndarray[Any, Any]])
     Returns
     -------
     pandas.DataFrame
-        The same, with ``by``: "refit" or "weights". A refit gives no k-hat, and no risk but those it was asked for.
+        Those rows, with ``by``: "weights"; and after each that of its refit, which has no k-hat, and no risk but those
+        it was asked for.
     """
-    table = without.assign(by="weights")
-    for target in table.index:
-        own = {risk: implied.get(f"without {target}: {risk}") for risk in without.columns}
-        means = {risk: np.nan if draws is None else float(draws.mean()) for risk, draws in own.items()}
-        if np.isfinite([*means.values()]).any():
-            table.loc[target, [*means, "by"]] = [*means.values(), "refit"]
-    return table
+    rows = []
+    for target, own in without.iterrows():
+        rows.append(own.to_dict() | {"left out": target, "by": "weights"})
+        draws = {risk: implied.get(f"without {target}: {risk}") for risk in without.columns}
+        if any(values is not None for values in draws.values()):
+            means = {risk: np.nan if values is None else float(values.mean()) for risk, values in draws.items()}
+            rows.append(means | {"left out": target, "by": "refit"})
+    return pd.DataFrame(rows).set_index("left out").rename_axis(None)
