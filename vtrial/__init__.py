@@ -10,9 +10,9 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 
 | floor | rooms |
 |---|---|
-| 0 | `problem` what an input has wrong; `library` of models; `compiled`, `lanes` to numba; `stage` costs of a run |
+| 0 | `problem` what an input has wrong; `library`; `frontier` of arms; `compiled`, `lanes` to numba; `stage` costs |
 | 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes over patients; `items` of arms |
-| 2 | `model` what a model file defines; `scheme` how the numbers of patients are spread; `dialysis` when sessions are |
+| 2 | `model` what a model file defines; `scheme` how numbers of patients are spread; `dialysis` when sessions are |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
 | 4 | `decision` of a prescriber at a time; `kinetics` the exact stepper; `endpoint` exposure to outcomes |
 | 5 | `scenario` one YAML file, one question; `calibration` of a model on its evidence, and the door to PyMC |

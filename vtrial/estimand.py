@@ -19,12 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vtrial.frontier import efficient
 from vtrial.moments import Moments
 from vtrial.spec import Spec
 
@@ -90,6 +91,10 @@ class Estimands(Spec):
     """Probability of the equal-tailed intervals."""
     limits: tuple[Limit, ...] = ()
     """Limits of risk."""
+    benefit: str | None = None
+    """Outcome of which more is better, e.g. `in_window_all_7d`: arms are compared on it and the primary."""
+    utility: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """What a unit of an outcome is worth, negative for what is unwanted: the outcome `utility` is their sum."""
 
 
 class Accept(Spec):
@@ -208,6 +213,10 @@ def estimate(
           that rank of risk in the primary outcome, ties split; contest ``all`` ranks all arms, ``treating`` those
           that give every patient the drugs they are about;
         - ``p_below`` (arm, stratum, limit): probability that the risk is below each limit, with its MCSE;
+        - ``efficient`` and ``p_efficient`` (arm, stratum), with a benefit: whether the arm is on the frontier of mean
+          risk and mean benefit, and in which share of the draws it is on that of the draw, with its MCSE;
+        - ``p_best`` (arm, stratum), with a utility: probability over draws that it is the arm's that is highest, ties
+          split, with its MCSE;
         - ``treated`` (arm, stratum, drug): share given the drug.
     """
     import xarray as xr  # half a second: not needed to check a scenario
@@ -243,6 +252,7 @@ def estimate(
     )
     data["p_below"] = (("arm", "stratum", "limit"), below)
     data["p_below_mcse"] = (("arm", "stratum", "limit"), np.sqrt(below * (1 - below) / draws))
+    data |= _worth(grown, spec, names)
     coords = {
         "arm": arms, "stratum": [*strata, POPULATION], "outcome": names, "stat": list(STATS), "drug": drugs,
         "rank": np.arange(1, len(arms) + 1), "contest": ["all", "treating"],
@@ -251,7 +261,24 @@ def estimate(
         "label": ("outcome", [outcome.label for outcome in outcomes]),
         "weight": ("stratum", [*weight, 1.0]),
     }  # fmt: skip
-    return xr.Dataset(data, coords, {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary})
+    named = {"interval": spec.interval, "reference": spec.reference, "primary": spec.primary}
+    return xr.Dataset(data, coords, named | ({"benefit": spec.benefit} if spec.benefit else {}))
+
+
+def _worth(grown: Sums, spec: Estimands, names: list[str]) -> dict[str, Any]:
+    """Which arms are efficient, and which is best, of all arms."""
+    data: dict[str, Any] = {}
+    dims, draws = ("arm", "stratum"), grown.mean.shape[-1]
+    if spec.benefit is not None:
+        risk, benefit = (grown.mean[:, :, names.index(name)] for name in (spec.primary, spec.benefit))
+        p = efficient(risk, benefit).mean(-1)
+        data["efficient"] = (dims, efficient(risk.mean(-1), benefit.mean(-1)))
+        data["p_efficient"], data["p_efficient_mcse"] = (dims, p), (dims, np.sqrt(p * (1 - p) / draws))
+    if spec.utility:
+        worth = grown.mean[:, :, names.index("utility")]
+        ranks, errors = _ranks(-worth, np.ones(worth.shape[:2], bool))
+        data["p_best"], data["p_best_mcse"] = (dims, ranks[:, :, 0]), (dims, errors[:, :, 0])
+    return data
 
 
 def describe(value: Array, noise: Array, interval: float) -> Array:

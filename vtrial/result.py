@@ -150,7 +150,9 @@ def _limits(scenario: Scenario) -> list[str]:
         f"{doses}, but for arms that say what is done or goes wrong."
         if acting
         else f"{doses}: nobody is held or stopped for being sedated.",
-        "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
+        "Ranks of arms are of risk alone and ignore benefit; the benefit is exposure, not relief of what is treated."
+        if scenario.spec.estimands.benefit
+        else "Risk alone is estimated: the lowest risk is often the lowest dose, and ranks of arms ignore benefit.",
         "Windows start at the first dose of any drug: an arm that gives a drug in the evening has had less of it "
         "within the first 24 h.",
         f"{_left_out(scenario, acting=acting)} are not simulated.",

@@ -6,6 +6,7 @@
 | `window` | endpoints of windows from the first dose: levels, exposures, time of the peak, time at a level |
 | `course` | endpoints of the course of sedation: onset and recovery |
 | `rebound` | the endpoint of withdrawal |
+| `benefit` | exposure within a window of the reference's; utility |
 
 A new endpoint is one class: a spec with its keys, the ends of its windows, the outcomes it gives, and how to evaluate
 them; `derived` if it also gives numbers of many patients together, such as a median.
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from vtrial.endpoint.benefit import UTILITY, InWindow, utility_of
 from vtrial.endpoint.course import Onset, Recovery
 from vtrial.endpoint.rebound import Rebound
 from vtrial.endpoint.seen import Array, Exposed, Seen, window_name
@@ -26,13 +28,14 @@ from vtrial.estimand import Derived, Outcome
 from vtrial.model import Model
 
 __all__ = [
-    "Auc", "Cmax", "Endpoint", "Exposed", "LevelReached", "Onset", "PeakClock", "Rebound", "Recovery", "Seen",
-    "TimeAtLevel", "concentration_windows", "counted", "derived", "evaluate", "levels_named", "levels_timed",
-    "outcomes", "restarts", "window_name", "windows",
+    "UTILITY", "Auc", "Cmax", "Endpoint", "Exposed", "InWindow", "LevelReached", "Onset", "PeakClock", "Rebound",
+    "Recovery", "Seen", "TimeAtLevel", "concentration_windows", "counted", "derived", "evaluate", "levels_named",
+    "levels_timed", "outcomes", "restarts", "utility_of", "window_name", "windows",
 ]  # fmt: skip
 
 type Endpoint = Annotated[
-    LevelReached | Cmax | Auc | PeakClock | TimeAtLevel | Onset | Recovery | Rebound, Field(discriminator="kind")
+    LevelReached | Cmax | Auc | PeakClock | TimeAtLevel | Onset | Recovery | Rebound | InWindow,
+    Field(discriminator="kind"),
 ]
 
 

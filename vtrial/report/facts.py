@@ -42,7 +42,7 @@ FIXED_NOTE = (
 the constraint, and drawn again where they break it."""
 NOTICE = "Research software: not for dosing decisions in patients."
 
-_PROBABILITIES = ("rebound", "peak_clock_", "onset", "reached", "recovered", "unrecovered")
+_PROBABILITIES = ("rebound", "peak_clock_", "onset", "reached", "recovered", "unrecovered", "in_window_")
 _LEVEL = re.compile(r"level(\d+)_([0-9.]+[hd])(_counted)?$")
 
 
@@ -179,6 +179,11 @@ class Facts:
     def doses(self) -> dict[str, dict[str, dict[str, str]]]:
         """Doses on day 1 as text, by arm, named patient and drug; only arms that the result tells them of."""
         return {arm["id"]: arm["doses"] for arm in self.json("arms") if arm.get("doses")}
+
+    @property
+    def benefit(self) -> str:
+        """Outcome of which more is better; empty if the scenario names none."""
+        return str(self.estimates.attrs.get("benefit", ""))
 
     def json(self, name: str) -> Any:
         """A structured attribute."""

@@ -17,6 +17,7 @@ from vtrial.report.plot_course import course
 from vtrial.report.plot_exposure import exposure, fans, peak_clock
 from vtrial.report.plot_ranks import ranks, sensitivity, sensitivity_arms
 from vtrial.report.plot_risks import dose_risk, forest, heatmap, risk_by_arm
+from vtrial.report.worth import frontier
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
     "heatmap": heatmap,
     "forest": forest,
     "ranks": ranks,
+    "frontier": frontier,
     "dose_risk": dose_risk,
     "fans": fans,
     "exposure": exposure,
@@ -205,6 +207,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the "
         "stratum the drugs they are about, since leaving a drug out wins this contest without treating anyone. "
         "Ranks are of risk alone and ignore benefit.",
+    ),
+    "frontier": (
+        "Risk and benefit",
+        "Mean risk of {what} against the mean benefit that the scenario names, bars: ± MCSE. Blue: arms on the "
+        "efficient frontier, which no other arm beats on both; grey: arms that another beats. No dot: no risk at all.",
     ),
     "dose_risk": (
         "Risk against dose",

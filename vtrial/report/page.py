@@ -20,6 +20,7 @@ from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_N
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
+from vtrial.report.worth import worth_blocks, worth_columns
 
 _LINK = re.compile(r"https?://[^\s<>\"')\]]+|\b10\.\d{4,9}/[^\s<>\"',;)\]]+")
 
@@ -150,6 +151,7 @@ def _tables(facts: Facts) -> dict[str, Any]:
         "risks": _risk_blocks(facts),
         "contrasts": _contrast_blocks(facts),
         "chances": _chances(facts),
+        "worth": {"columns": worth_columns(facts), "blocks": worth_blocks(facts)},
         "untreated": _untreated(facts),
         "oddities": _oddities(facts),
     }

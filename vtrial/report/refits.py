@@ -70,7 +70,8 @@ def integrated_of(model: Model, evidence: Evidence, posteriors: Mapping[str, xr.
     from vtrial.calibration.integrated import integrator  # and JAX
     from vtrial.calibration.joint import Joint
 
-    compiled, found = dict[str, Integrate](), dict[str, Studies]()
+    compiled: dict[str, Integrate] = {}
+    found: dict[str, Studies] = {}
     for name, tree in posteriors.items():
         if tree.attrs.get("without", "[]") == "[]":
             sensitivity = str(tree.attrs.get("sensitivity", SIMULATES))

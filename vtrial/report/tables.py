@@ -111,7 +111,7 @@ def estimates_csv(result: xr.DataTree) -> str:
         CSV with the columns of `COLUMNS`; numbers read back exactly; the same result gives the same text.
         Estimands: value, difference, ratio, nnh (only where the interval of the difference excludes 0 and the far
         limit is at most `LARGE`), treated (outcome: the drug), p_safest_all and p_safest_treating (outcome: the
-        primary), and p_below (outcome: the limit).
+        primary), p_below (outcome: the limit), p_efficient (outcome: the benefit) and p_best (outcome: utility).
     """
     facts, text = Facts(result), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -161,6 +161,10 @@ def _share_rows(facts: Facts) -> Iterator[tuple[object, ...]]:
             for limit in found["limit"].values:
                 p, mcse = (float(cell[v].sel(limit=limit)) for v in ("p_below", "p_below_mcse"))
                 yield arm, stratum, str(limit), "1", "p_below", n, p, n, n, n, mcse, n, n
+            for name, outcome in (("p_efficient", facts.benefit), ("p_best", "utility")):
+                if name in cell:
+                    p, mcse = float(cell[name]), float(cell[f"{name}_mcse"])
+                    yield arm, stratum, outcome, "1", name, n, p, n, n, n, mcse, n, n
 
 
 def nnh(mean: float, median: float, lo: float, hi: float) -> tuple[float, float, float, float] | None:

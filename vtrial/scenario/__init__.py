@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from vtrial.endpoint import Endpoint, derived, outcomes, windows
+from vtrial.endpoint import Endpoint, derived, outcomes, utility_of, windows
 from vtrial.estimand import Accept, Derived, Estimands, Outcome
 from vtrial.model import (
     PRIOR,
@@ -219,8 +219,10 @@ class Scenario:
 
     @property
     def derived(self) -> list[Derived]:
-        """Numbers that the endpoints derive from the means of outcomes."""
-        return derived(self.spec.endpoints, self.model)
+        """Numbers that the endpoints, and the weights of the estimands, derive from the means of outcomes."""
+        weights = self.spec.estimands.utility
+        own = [utility_of(weights)] if weights else []
+        return [*derived(self.spec.endpoints, self.model), *own]
 
     @property
     def drugs(self) -> list[str]:

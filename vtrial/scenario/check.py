@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from vtrial.endpoint import Recovery, TimeAtLevel, derived, levels_named
-from vtrial.estimand import POPULATION
+from vtrial.endpoint import UTILITY, Recovery, TimeAtLevel, derived, levels_named
+from vtrial.estimand import POPULATION, Estimands
 from vtrial.model import Model, check_fixed
 from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
@@ -187,6 +187,18 @@ def _check_windows(spec: ScenarioSpec) -> Iterator[Finding]:
                 yield where, f"window {window:g} h is not a multiple of simulation.step, {step:g} h"
 
 
+def _check_worth(estimands: Estimands, names: list[str]) -> Iterator[Finding]:
+    """Benefit and weights of utility are of means of patients."""
+    uses: list[tuple[Where, str]] = [(("estimands", "utility", name), name) for name in estimands.utility]
+    if estimands.benefit is not None:
+        uses.append((("estimands", "benefit"), estimands.benefit))
+        if estimands.benefit == estimands.primary:
+            yield ("estimands", "benefit"), f"'{estimands.benefit}' is the primary outcome, of which less is better"
+    for where, name in uses:
+        if name not in names:
+            yield where, f"no endpoint gives '{name}' as a mean of patients; {nearest(name, names)}"
+
+
 def _check_names(spec: ScenarioSpec, model: Model, population: Population | None) -> Iterator[Finding]:
     names, joint = list[str](), list[str]()
     for place, endpoint in enumerate(spec.endpoints):
@@ -210,6 +222,9 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
             text = f"'{spec.estimands.primary}' is derived from means of patients: arms are ranked by a mean itself"
             yield ("estimands", "primary"), text
         uses += [(("estimands", "limits", i, "outcome"), x.outcome) for i, x in enumerate(spec.estimands.limits)]
+        yield from _check_worth(spec.estimands, [name for name in names if name not in joint])
+        if spec.estimands.utility:
+            names.append(UTILITY)
     if spec.optimise:
         uses.append((("optimise", "outcome"), spec.optimise.outcome))
         risks = [outcome.name for endpoint in spec.endpoints for outcome in endpoint.outcomes(model) if outcome.risk]
