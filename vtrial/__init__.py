@@ -19,7 +19,7 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | 6 | `patients` drawn |
 | 7 | `treatment` of patients by the arms; `result` its provenance and its file |
 | 8 | `block` of patients, treated and reduced within the memory allowed |
-| 9 | `trial` the whole path; `dose_table` the largest start that is allowed |
+| 9 | `trial` the whole path; `dose_table` the largest start that is allowed; `compare` results, or guidelines |
 | 10 | `report` figures, tables, HTML |
 | 11 | `cli` the command line |
 | 12 | `__main__` the same, for python -m |

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from vtrial.cli import calibration
+from vtrial.cli import calibration, comparison
 from vtrial.cli.console import err, fail, guarded, out, plain
 from vtrial.cli.said import first_day, read_clock, read_patient, source, uncalibrated
 from vtrial.cli.work import DOSES, compiling, progress_bar, refuse_foreign, whole
@@ -220,6 +220,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show the parameters 
         out.print(f"- {plain(limit)}", soft_wrap=True)
 
 
+app.command()(comparison.compare)
 app.command()(calibration.calibrate)
 app.command()(calibration.criticise)
 

@@ -147,6 +147,12 @@ class Arm(Spec):
         """Name of the arm: its key in the file."""
         return self._id
 
+    def named(self, name: str) -> Arm:
+        """The same arm by that name."""
+        arm = self.model_copy()
+        arm._id = name
+        return arm
+
     @property
     def acts(self) -> list[str]:
         """What is done, and what happens, besides the doses of its policies, in words."""
