@@ -72,9 +72,9 @@ def test_sessions_come_in_turn_and_overlapping_ones_are_one():
     assert [begin for begin, _ in week.until(24 * 14)] == [44, 92, 140, 212, 260, 308]
     assert Sessions(first="44 h", hours="4 h").until(1000) == [(44, 48)]
     rescue = Sessions(first="46 h", hours="6 h")
-    assert changes([week, rescue], 100) == ([44, 52, 92, 96], [0, 1, 0, 1, 0])
-    assert changes([week, rescue], 50) == ([44], [0, 1])
-    assert changes([], 50) == ([], [0])
+    assert changes([week, rescue], 100) == ([44, 52, 92, 96], [(), ("HD",), (), ("HD",), ()])
+    assert changes([week, rescue], 50) == ([44], [(), ("HD",)])
+    assert changes([], 50) == ([], [()])
 
 
 # -------------------------------------------------------------------------------------------- whole scenarios

@@ -1,24 +1,29 @@
-"""Haemodialysis: when sessions are, and from when to when they change a patient's kinetics.
+"""Dialysis: when sessions are, and from when to when they change a patient's kinetics.
 
-A drug is cleared by dialysis as a model says that gives its individual parameter ``<drug>.CL_HD``, in the units and
-conventions of CL: within a session clearance is CL + CL_HD, between sessions CL.
+A drug is cleared by dialysis as a model says that gives its individual parameter ``<drug>.CL_HD``, CL_CVVH or CL_CAPD,
+in the units and conventions of CL: within a session of haemodialysis clearance is CL + CL_HD, between sessions CL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from vtrial.spec import Duration, Spec
+from vtrial.spec import Duration, Quantity, Spec
+
+type Modality = Literal["HD", "CVVH", "CAPD"]
+"""Kinds of dialysis: `vtrial.model.DIALYSES`."""
 
 
 class Sessions(Spec):
-    """Sessions of haemodialysis, counted from the patient's first dose of any drug."""
+    """Sessions of dialysis, counted from the patient's first dose of any drug."""
 
-    first: Duration
+    modality: Modality = "HD"
+    """Haemodialysis; CVVH, which runs for days; or CAPD, which runs all the time: from 0 h on for the whole horizon."""
+    first: Annotated[float, Quantity("h", low=0)]
     """Start of the first session."""
     hours: Duration
     """Length of each session."""
@@ -48,27 +53,32 @@ class Sessions(Spec):
         return found
 
 
-def changes(several: Sequence[Sessions], horizon: float) -> tuple[list[float], list[int]]:
-    """When dialysis begins or ends, and whether it runs: at first, and from each of these times on.
+def changes(several: Sequence[Sessions], horizon: float) -> tuple[list[float], list[tuple[Modality, ...]]]:
+    """When dialysis begins or ends, and what runs: at first, and from each of these times on.
 
     Parameters
     ----------
     several : sequence of Sessions
-        Of one patient; they may overlap.
+        Of one patient. They may overlap: one modality clears once, different ones add up.
     horizon : float
         End of what is simulated, h.
 
     Examples
     --------
     >>> changes([Sessions(first="2 h", hours="4 h"), Sessions(first="5 h", hours="3 h")], 24)
-    ([2.0, 8.0], [0, 1, 0])
+    ([2.0, 8.0], [(), ('HD',), ()])
+    >>> changes([Sessions(first="0 h", hours="9 h", modality="CAPD"), Sessions(first="2 h", hours="4 h")], 8)
+    ([2.0, 6.0], [('CAPD',), ('CAPD', 'HD'), ('CAPD',)])
     """
-    times, rows, end = list[float](), [0], -1.0
-    for begin, stop in sorted(session for one in several for session in one.until(horizon)):
-        if begin > end:
-            times, rows = [*times, begin, stop], [*rows, 1, 0]
-        else:
-            times[-1] = max(end, stop)
-        end = times[-1]
-    inside = [time for time in times if time < horizon]
-    return inside, rows[: len(inside) + 1]
+    spans = [(begin, end, one.modality) for one in several for begin, end in one.until(horizon)]
+    kinds: list[Modality] = sorted({one.modality for one in several})
+
+    def running(time: float) -> tuple[Modality, ...]:
+        on = {modality for begin, end, modality in spans if begin <= time < end}
+        return tuple(modality for modality in kinds if modality in on)
+
+    times, rows = list[float](), [running(0.0)]
+    for time in sorted({edge for begin, end, _ in spans for edge in (begin, end) if 0 < edge < horizon}):
+        if (now := running(time)) != rows[-1]:
+            times, rows = [*times, time], [*rows, now]
+    return times, rows

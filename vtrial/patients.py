@@ -213,7 +213,7 @@ def _attributes(name: str) -> dict[str, str]:
     if name in COVARIATES:
         return {"units": COVARIATES[name].unit, "long_name": COVARIATES[name].long_name}
     units = {
-        **dict.fromkeys(("CL", "CL_HD", "Q", "Q3"), "L/h"),
+        **dict.fromkeys(("CL", "CL_HD", "CL_CVVH", "CL_CAPD", "Q", "Q3"), "L/h"),
         **dict.fromkeys(("V", "V2", "V3"), "L"),
         **dict.fromkeys(("ka", "ke0", "kout", "koff", "kint", "kdeg"), "1/h"),
         **dict.fromkeys(("tlag", "MTT", "dur"), "h"),

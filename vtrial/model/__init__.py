@@ -17,10 +17,11 @@ from vtrial.model.draw import check_fixed, dialysed, draw_parameters, eta_names
 from vtrial.model.load import evidence_rows, load_model, model_names
 from vtrial.model.posterior import PRIOR, shipped_posterior
 from vtrial.model.prior import Beta, Fixed, HalfNormal, LogNormal, Normal, Prior, Uniform, Values, greater, lesser
-from vtrial.model.record import BLOOD, GRADES, RELEASED, SWALLOWED, Drug, Model, Param, Surface, individual
+from vtrial.model.record import BLOOD, DIALYSES, GRADES, RELEASED, SWALLOWED, Drug, Model, Param, Surface, individual
 
 __all__ = [
-    "BLOOD", "GRADES", "PRIOR", "RELEASED", "SWALLOWED", "Beta", "Drug", "Fixed", "HalfNormal", "LogNormal", "Model",
-    "Normal", "Param", "Prior", "Surface", "Uniform", "Values", "check_fixed", "dialysed", "draw_parameters",
-    "eta_names", "evidence_rows", "greater", "individual", "lesser", "load_model", "model_names", "shipped_posterior",
+    "BLOOD", "DIALYSES", "GRADES", "PRIOR", "RELEASED", "SWALLOWED", "Beta", "Drug", "Fixed", "HalfNormal",
+    "LogNormal", "Model", "Normal", "Param", "Prior", "Surface", "Uniform", "Values", "check_fixed", "dialysed",
+    "draw_parameters", "eta_names", "evidence_rows", "greater", "individual", "lesser", "load_model", "model_names",
+    "shipped_posterior",
 ]  # fmt: skip

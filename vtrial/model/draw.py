@@ -22,7 +22,23 @@ POSITIVE = frozenset(
     {"A", "GFR", "V", "V2", "V3", "ka", "MTT", "dur", "F", "ke0", "C50", "Km", "kin", "kout", "IC50", "SC50"}
 )
 NOT_NEGATIVE = frozenset(
-    {"tlag", "CL", "CL_HD", "Q", "Q3", "Vmax", "kon", "koff", "kint", "kdeg", "R0", "Imax", "Smax"}
+    {
+        "tlag",
+        "CL",
+        "CL_HD",
+        "CL_CVVH",
+        "CL_CAPD",
+        "Q",
+        "Q3",
+        "Vmax",
+        "kon",
+        "koff",
+        "kint",
+        "kdeg",
+        "R0",
+        "Imax",
+        "Smax",
+    }
 )
 """Individual parameters whose sign is known; others are a right-hand side's own."""
 
@@ -97,7 +113,7 @@ def eta_names(model: Model) -> list[str]:
 
 
 def dialysed(model: Model) -> list[str]:
-    """Names of the parameters ``<drug>.CL_HD`` that the model gives, in the order of its drugs.
+    """Names of the clearances by dialysis that the model gives, ``<drug>.CL_HD`` and so on.
 
     Examples
     --------

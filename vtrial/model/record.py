@@ -55,6 +55,10 @@ SWALLOWED, RELEASED, BLOOD = range(3)
 that is swallowed, or into the blood."""
 
 
+DIALYSES = ("HD", "CVVH", "CAPD")
+"""Haemodialysis, continuous veno-venous haemofiltration, continuous ambulatory peritoneal dialysis."""
+
+
 @dataclass(frozen=True)
 class Drug:
     """A drug with linear kinetics: how it is absorbed, one to three compartments, an effect site.
@@ -181,8 +185,12 @@ class Model:
 
     @property
     def clearances_by_dialysis(self) -> tuple[str, ...]:
-        """Names of the individual parameters that `typical` may give beside those, for sessions of haemodialysis."""
-        return tuple(f"{drug.name}.CL_HD" for drug in self.drugs)
+        """Names of the individual parameters that `typical` may give beside those, for sessions of dialysis."""
+        return tuple(name for modality in DIALYSES for name in self.clearances_by(modality))
+
+    def clearances_by(self, modality: str) -> tuple[str, ...]:
+        """Names of the clearances of the drugs by one of `DIALYSES`."""
+        return tuple(f"{drug.name}.CL_{modality}" for drug in self.drugs)
 
     def param(self, name: str) -> Param:
         """Return the population parameter of that name."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from vtrial.dialysis import Sessions
+from vtrial.dialysis import Modality, Sessions
 from vtrial.policy.form import Clock, Percent, refuse
 from vtrial.policy.regimen import Regimen
 from vtrial.spec import Duration, Spec
@@ -91,6 +91,8 @@ class Reaction(Spec):
     """Of `dialyse`: from the round to the start of the session."""
     hours: Duration | None = None
     """Of `dialyse`: length of the session."""
+    modality: Modality = "HD"
+    """Of `dialyse`."""
 
     @model_validator(mode="after")
     def _complete(self):
@@ -102,6 +104,8 @@ class Reaction(Spec):
             for name in names
             if name not in needed and getattr(self, name) is not None
         ]
+        if self.do != "dialyse" and "modality" in self.model_fields_set:
+            wrong.append(f"'modality' does not belong to '{self.do}'")
         if self.do == "dialyse" and self.drugs is not None:
             wrong.append("'drugs' does not belong to 'dialyse', which clears all")
         if wrong:
@@ -119,7 +123,9 @@ class Reaction(Spec):
         details = {
             "reduce": f" to {self.to:g}%" if self.to else "",
             "back": f" by {self.days} days",
-            "dialyse": f" after {self.after:g} h for {self.hours:g} h" if self.after and self.hours else "",
+            "dialyse": f" by {self.modality} after {self.after:g} h for {self.hours:g} h"
+            if self.after and self.hours
+            else "",
         }
         drugs = f" {', '.join(self.drugs)}" if self.drugs else ""
         return f"seen at level {self.seen}: {self.do}{drugs}{details.get(self.do, '')}"
@@ -158,7 +164,7 @@ class Reaction(Spec):
         """The session of haemodialysis that is asked for at a round, `now` h from the first dose."""
         if self.after is None or self.hours is None:
             return None
-        return Sessions.model_construct(first=now + self.after, hours=self.hours, every=None)
+        return Sessions.model_construct(first=now + self.after, hours=self.hours, every=None, modality=self.modality)
 
     def _further(self, regimen: Regimen, now: float, following: float, horizon: float) -> Regimen:
         """Doses from `now` on."""

@@ -21,12 +21,17 @@ def check_dialysis(
     """Every finding, with the path of keys that leads to it."""
     for where, sessions in _given(spec, policies):
         yield from _check_steps(spec, where, sessions)
-        lacking = sorted(set(model.clearances_by_dialysis) - set(dialysed(model)))
+        lacking = sorted(set(model.clearances_by(sessions.modality)) - set(dialysed(model)))
         if model.dynamics is not None:
             yield where, f"model {model.name} has a right-hand side of its own, which sessions cannot change yet"
         elif lacking:
-            yield where, f"model {model.name} gives no {', '.join(lacking)}: it does not say what sessions clear"
+            text = f"model {model.name} gives no {', '.join(lacking)}: it does not say what sessions clear"
+            yield where, f"{text}{_hint(lacking)}"
     yield from _check_policies(spec, policies, population)
+
+
+def _hint(lacking: list[str]) -> str:
+    return "" if lacking[0].endswith("CL_HD") else " (models/renal_replacement.py does)"
 
 
 def _given(spec: ScenarioSpec, policies: Policies) -> Iterator[tuple[Where, Sessions]]:

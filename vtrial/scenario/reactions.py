@@ -44,8 +44,8 @@ def _check_arm(where: Where, arm: Arm, model: Model) -> Iterator[tuple[Where, st
             if arm.drugs.get(drug) is None:
                 given = [name for name, policy in arm.drugs.items() if policy is not None]
                 yield (*at, "drugs"), f"the arm does not give '{drug}'; {nearest(drug, given)}"
-        if reaction.do == "dialyse" and set(model.clearances_by_dialysis) - set(dialysed(model)):
-            yield (*at, "do"), f"model {model.name} does not say what sessions of dialysis clear"
+        if reaction.do == "dialyse" and set(model.clearances_by(reaction.modality)) - set(dialysed(model)):
+            yield (*at, "do"), f"model {model.name} does not say what {reaction.modality} clears"
         if reaction.do == "dialyse" and model.dynamics is not None:
             yield (*at, "do"), f"model {model.name} has a right-hand side of its own, which sessions cannot change yet"
     rows = len(arm.rounds.misjudged) if arm.rounds is not None else 0

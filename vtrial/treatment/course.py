@@ -27,8 +27,8 @@ def over_time(
     group: Group,
     patient: Index,
     par: Parameters,
-    CL_HD: Mapping[str, Array],
-    dialysis: tuple[Sequence[float], Sequence[int]],
+    cleared: Mapping[str, Mapping[str, Array]],
+    dialysis: tuple[Sequence[float], Sequence[tuple[str, ...]]],
     horizon: float,
 ) -> tuple[Parameters, dict[str, Any]]:
     """Individual parameters as they change with time.
@@ -41,10 +41,10 @@ def over_time(
         Number of the patient of each item.
     par : dict
         Individual parameters of the own GFR between sessions, each of shape (item,).
-    CL_HD : mapping of str to array
-        Drug -> clearance by dialysis; empty without sessions.
+    cleared : mapping of str to mapping of str to array
+        Modality -> drug -> clearance by dialysis; empty without sessions.
     dialysis : tuple
-        When sessions begin and end, h from the first dose, and whether one runs, from `vtrial.dialysis.changes`.
+        When sessions begin and end, h from the first dose, and which run, from `vtrial.dialysis.changes`.
     horizon : float
         End of what is simulated, h.
 
@@ -58,15 +58,19 @@ def over_time(
     kinds = sorted(set(pairs))
     kidney = _renal(scenario, group, patient, par, [recovered[level] for level in dict(kinds)])
     by_level = dict(zip(dict(kinds), kidney, strict=True))
-    several = [
-        by_level[level] | {f"{drug}.CL": by_level[level][f"{drug}.CL"] + extra for drug, extra in CL_HD.items() if on}
-        for level, on in kinds
-    ]
+    several = [_dialysed(by_level[level], [cleared[modality] for modality in on]) for level, on in kinds]
     if len(several) == 1:
         return several[0], {}
     changing = {name for one in several for name in one if one[name] is not several[0][name]}
     stacked = {name: np.stack([one[name] for one in several]) for name in par if name in changing}
     return par | stacked, {"changes": times, "rows": [kinds.index(pair) for pair in pairs]}
+
+
+def _dialysed(par: Parameters, cleared: Sequence[Mapping[str, Array]]) -> Parameters:
+    """Parameters while what clears beside does."""
+    for by_one in cleared:
+        par = par | {f"{drug}.CL": par[f"{drug}.CL"] + extra for drug, extra in by_one.items()}
+    return par
 
 
 def uraemic(scenario: Scenario, group: Group, patient: Index, A: Array) -> Array:
@@ -76,13 +80,13 @@ def uraemic(scenario: Scenario, group: Group, patient: Index, A: Array) -> Array
     return _renal(scenario, group, patient, {"A": A}, [0.0])[0]["A"]
 
 
-def _together(
-    one: tuple[Sequence[float], Sequence[int]], other: tuple[Sequence[float], Sequence[int]]
-) -> tuple[list[float], list[tuple[int, int]]]:
+def _together[S, T](
+    one: tuple[Sequence[float], Sequence[S]], other: tuple[Sequence[float], Sequence[T]]
+) -> tuple[list[float], list[tuple[S, T]]]:
     """Two courses as one: when either changes, and what both are at first and from each of these times on."""
     times = sorted({*one[0], *other[0]})
     at = [np.searchsorted(np.asarray(own[0], float), [-1.0, *times], side="right") for own in (one, other)]
-    return times, [(int(one[1][i]), int(other[1][j])) for i, j in zip(*at, strict=True)]
+    return times, [(one[1][i], other[1][j]) for i, j in zip(*at, strict=True)]
 
 
 def _renal(

@@ -86,8 +86,9 @@ def expose_items(
     )
     par = {name: own(name) for name in scenario.model.individual_parameters}
     several = [*([] if group.sessions is None else [group.sessions]), *sessions]
-    hd = {drug: own(f"{drug}.CL_HD") for drug in scenario.drugs} if several else {}
-    par, options = over_time(scenario, group, items.patient, par, hd, changes(several, windows[-1]), windows[-1])
+    modalities = dict.fromkeys(one.modality for one in several)
+    cleared = {m: {drug: own(f"{drug}.CL_{m}") for drug in scenario.drugs} for m in modalities}
+    par, options = over_time(scenario, group, items.patient, par, cleared, changes(several, windows[-1]), windows[-1])
     options |= {"trace": trace, "cmax_windows": wanted}
     grid = Grid(scenario.spec.simulation.step, windows, restarts)
     return _kinetics(scenario, group, items.patient, (par, doses, items.origin, sedation, grid), options)
