@@ -69,7 +69,7 @@ def test_a_half_normal_is_seen_on_both_sides_of_its_scale():
     assert found == pytest.approx(np.log(2 * np.exp(2.0) * stats.norm.cdf(-2.0)), abs=0.01)
 
 
-def test_latents_and_their_priors_are_those_of_the_joint_model():
+def test_latents_and_their_priors_are_those_of_the_joint_model(posterior):
     built, found = JOINT.pymc(), dict[str, list[Own]]()
     for latents in own_latents(EVIDENCE).values():
         for one in latents:
@@ -78,7 +78,7 @@ def test_latents_and_their_priors_are_those_of_the_joint_model():
     assert {*found} == vectors
     for name, latents in found.items():
         assert sorted(one.place for one in latents) == list(range(len(latents)))
-        assert built[name].type.shape == (len(latents),)
+        assert posterior[name].shape[2:] == (len(latents),)
         if not latents[0].shown:
             x = np.full(len(latents), 0.3)
             expected = pm.logp(built[name], x).eval()
@@ -92,7 +92,7 @@ def test_latents_and_their_priors_are_those_of_the_joint_model():
 @pytest.fixture(scope="module")
 def posterior():
     with xr.open_datatree(posterior_path(MODEL)) as tree:
-        return tree["posterior"].to_dataset().load().isel(draw=slice(0, 40))
+        return tree["posterior"].to_dataset().load()
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,7 @@ def integrate():
 
 
 def test_who_has_nothing_of_his_own_is_as_likely_as_before(integrate, posterior):
+    posterior = posterior.isel(draw=slice(0, 30))
     pieces = criticise.pieces(MODEL, EVIDENCE, posterior)
     plain = {}
     for piece in pieces:
@@ -108,18 +109,19 @@ def test_who_has_nothing_of_his_own_is_as_likely_as_before(integrate, posterior)
     found, own = integrate(posterior), own_latents(EVIDENCE)
     assert {*found} == {*plain}
     alone = [key for key in plain if key[1] not in own]
-    assert len(alone) > 5
+    assert len(alone) >= 3
     for key in alone:
         assert found[key] == pytest.approx(plain[key], rel=1e-5, abs=1e-5)  # draws are kept in single precision
     for key in {*plain} - {*alone}:
         assert (found[key] < plain[key].max()).all()
 
 
+@pytest.mark.slow
 def test_more_points_change_little(integrate, posterior):
-    few, many = integrate(posterior), integrator(JOINT, points=2048, seed=9)(posterior.isel(draw=slice(0, 10)))
-    n = 10 * posterior.sizes["chain"]
+    posterior = posterior.isel(draw=slice(0, 120))
+    few, many = integrate(posterior), integrator(JOINT, points=1024, seed=9)(posterior)
     for key, values in many.items():
-        off = few[key][:n] - values
+        off = few[key] - values
         assert abs(off.mean()) < 0.05, key
         assert off.std() < 0.35, key
 

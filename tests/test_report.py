@@ -43,6 +43,7 @@ endpoints:
   - {{kind: level_reached, level: [1, 3], within: [24 h]}}
   - {{kind: cmax, within: 24 h}}
   - {{kind: auc, within: 24 h}}
+  - {{kind: in_window, ratio: [0.5, 2], within: 24 h}}
   - {{kind: peak_clock, within: 24 h}}
   - {{kind: onset, level: [1, 3], times: [6 h, 24 h]}}
   - {{kind: recovery, from_level: 2, to_level: 1, at: 8 h, times: [2 h, 8 h], until: 24 h}}
@@ -51,6 +52,7 @@ estimands:
   primary: level3_24h
   interval: 0.9
   limits: [{{outcome: level3_24h, below: 0.001}}]
+  benefit: in_window_all_24h
 simulation: {{seed: 7, draws: 20, patients: 5}}
 reference_patient: {{name: reference, age: 40 year, sex: M, height: 176 cm, weight: 70 kg, scr: 0.9 mg/dL}}
 examples:
