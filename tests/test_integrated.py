@@ -112,8 +112,6 @@ def test_who_has_nothing_of_his_own_is_as_likely_as_before(integrate, posterior)
     assert len(alone) >= 3
     for key in alone:
         assert found[key] == pytest.approx(plain[key], rel=1e-5, abs=1e-5)  # draws are kept in single precision
-    for key in {*plain} - {*alone}:
-        assert (found[key] < plain[key].max()).all()
 
 
 @pytest.mark.slow
