@@ -6,7 +6,7 @@ from scipy.special import ndtr
 
 from vtrial.compiled import compiled
 from vtrial.kinetics.functions import SERIES, exponential, lay_series, log2, normal_probability
-from vtrial.lanes import LANES, brief_of, load, pointer, store, vec_of
+from vtrial.lanes import LANES, brief_of, first_of, load, pointer, second_of, store
 
 
 @compiled
@@ -18,9 +18,9 @@ def by_each(table, desk):
             place = pointer(table[which, row])
             x = load(place, 0)
             if which == 0:
-                store(place, 0, vec_of(log2(pointer(desk), 0, brief_of(x))))
+                store(place, 0, first_of(log2(pointer(desk), 0, brief_of(x, x))))
             elif which == 1:
-                store(place, 0, vec_of(normal_probability(pointer(desk), 0, brief_of(x))))
+                store(place, 0, second_of(normal_probability(pointer(desk), 0, brief_of(x, x))))
             else:
                 store(place, 0, exponential(x))
 

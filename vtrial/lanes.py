@@ -5,7 +5,8 @@ comparisons give a `Mask`, `select` takes the place of `if`. A lane never sees i
 do not depend on who stands beside it. Plain loops over arrays are several times slower here: they go through memory
 where a vector stays in a register.
 
-Where few digits are wanted, `Brief` holds eight numbers in single precision: half as long, and so twice as fast.
+Where few digits are wanted, `Brief` holds sixteen numbers in single precision, as long as a `Vec`: two for each
+patient, of two points in time, worked on at once.
 
 The functions below exist in compiled code only. Vectors live in rows of float arrays of shape (row, 8), or along the
 last axis of arrays of shape (row, patient), and are reached by `pointer`: compiled code counts the references to each
@@ -28,9 +29,9 @@ from numba.extending import intrinsic, register_model
 LANES = 8
 """Patients in a vector."""
 
-_DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), LANES)
-_WORDS, _HALVES = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.IntType(32), LANES)
-_BITS = ir.VectorType(ir.IntType(1), LANES)
+_DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), 2 * LANES)
+_WORDS, _HALVES = ir.VectorType(ir.IntType(64), LANES), ir.VectorType(ir.IntType(32), 2 * LANES)
+_BITS, _MANY_BITS = ir.VectorType(ir.IntType(1), LANES), ir.VectorType(ir.IntType(1), 2 * LANES)
 _BIAS = 1023
 _ROOT_HALF = 0x3F35_04F3  # bits of the root of one half, in single precision
 
@@ -48,7 +49,7 @@ class Vec(types.Type):
 
 
 class Brief(types.Type):
-    """Numba's type of eight numbers in single precision."""
+    """Numba's type of sixteen numbers in single precision."""
 
     def __init__(self) -> None:
         super().__init__(name="Brief")
@@ -61,7 +62,14 @@ class Mask(types.Type):
         super().__init__(name="Mask")
 
 
-vec, brief, mask = Vec(), Brief(), Mask()
+class BriefMask(types.Type):
+    """Numba's type of sixteen truth values."""
+
+    def __init__(self) -> None:
+        super().__init__(name="BriefMask")
+
+
+vec, brief, mask, brief_mask = Vec(), Brief(), Mask(), BriefMask()
 
 
 @register_model(Vec)
@@ -82,8 +90,14 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _BITS)
 
 
+@register_model(BriefMask)
+class _BriefMaskModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, _MANY_BITS)
+
+
 def _all(kind: Any, value: Any) -> ir.Constant:
-    return ir.Constant(kind, [value] * LANES)
+    return ir.Constant(kind, [value] * kind.count)
 
 
 def _lift(context: Any, builder: Any, value: Any, kind: Any, into: Any = vec) -> Any:
@@ -91,9 +105,10 @@ def _lift(context: Any, builder: Any, value: Any, kind: Any, into: Any = vec) ->
     if kind in (vec, brief):
         return value
     number = context.cast(builder, value, kind, types.float64 if into == vec else types.float32)
-    empty = ir.Constant(_DOUBLES if into == vec else _SINGLES, ir.Undefined)
+    form = _DOUBLES if into == vec else _SINGLES
+    empty = ir.Constant(form, ir.Undefined)
     one = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, empty, _all(ir.VectorType(ir.IntType(32), LANES), 0))
+    return builder.shuffle_vector(one, empty, _all(ir.VectorType(ir.IntType(32), form.count), 0))
 
 
 def _operator(op: Callable, left: Any, right: Any, result: Any, emit: Callable) -> None:
@@ -122,9 +137,9 @@ def _arithmetic(op: Callable, name: str, *flags: str) -> None:
 
 
 def _comparison(op: Callable, sign: str) -> None:
-    for kind in (Vec, Brief):
+    for kind, result in ((Vec, mask), (Brief, brief_mask)):
         for left, right in ((kind, kind), (kind, types.Number), (types.Number, kind)):
-            _operator(op, left, right, mask, lambda b, x, y: b.fcmp_ordered(sign, x, y))
+            _operator(op, left, right, result, lambda b, x, y: b.fcmp_ordered(sign, x, y))
 
 
 # "contract" lets a product and a sum become one fused instruction, as the machine offers
@@ -192,8 +207,21 @@ load = _reader(LANES, "Row of a table of shape (row, 8), given by `pointer`.")
 store = _writer(LANES, "Write a row of such a table.")
 load_from = _reader(1, "Eight neighbours, from the number at `index` on.")
 store_to = _writer(1, "Write eight neighbours.")
-load_brief = _reader(LANES, "Row in single precision, of which it takes half.", brief, _SINGLES)
+load_brief = _reader(LANES, "Row of sixteen numbers in single precision.", brief, _SINGLES)
 store_brief = _writer(LANES, "Write such a row.", brief, _SINGLES)
+
+
+@instruction
+def store_half(typingctx, numbers, index, value):
+    """Write eight numbers in single precision: half of a row, the index counts halves."""
+
+    def emit(context, builder, sig, args):
+        half = ir.VectorType(ir.FloatType(), LANES)
+        place = _at(context, builder, sig, args, LANES // 2, half)
+        builder.store(builder.fptrunc(_lift(context, builder, args[2], sig.args[2]), half), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(numbers, index, value), emit
 
 
 @instruction
@@ -307,8 +335,8 @@ def _unary(name: str) -> Callable:
     def function(typingctx, value):
         def emit(context, builder, sig, args):
             form, letter = (_DOUBLES, "f64") if sig.args[0] == vec else (_SINGLES, "f32")
-            kind = ir.FunctionType(form, [form])
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}.v{LANES}{letter}"), args)
+            kind, full = ir.FunctionType(form, [form]), f"{name}.v{form.count}{letter}"
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, full), args)
 
         return value(value), emit
 
@@ -319,15 +347,34 @@ floor, root = _unary("llvm.floor"), _unary("llvm.sqrt")
 
 
 @instruction
-def brief_of(typingctx, value):
-    """A vector in single precision."""
-    return brief(value), lambda c, b, sig, args: b.fptrunc(args[0], _SINGLES)
+def brief_of(typingctx, first, second):
+    """Two vectors in single precision, side by side."""
+
+    def emit(context, builder, sig, args):
+        both = (builder.fptrunc(one, ir.VectorType(ir.FloatType(), LANES)) for one in args)
+        return builder.shuffle_vector(*both, _places(0, 2 * LANES))
+
+    return brief(first, second), emit
 
 
-@instruction
-def vec_of(typingctx, value):
-    """A vector in double precision."""
-    return vec(value), lambda c, b, sig, args: b.fpext(args[0], _DOUBLES)
+def _places(begin: int, end: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), end - begin), list(range(begin, end)))
+
+
+def _half(begin: int, text: str) -> Callable:
+    @instruction
+    def half(typingctx, value):
+        def emit(context, builder, sig, args):
+            return builder.fpext(builder.shuffle_vector(args[0], args[0], _places(begin, begin + LANES)), _DOUBLES)
+
+        return vec(value), emit
+
+    half.__doc__ = text
+    return half
+
+
+first_of = _half(0, "The first of two vectors that stand side by side, in double precision.")
+second_of = _half(LANES, "The second of two vectors that stand side by side, in double precision.")
 
 
 def _octave(builder: Any, value: Any) -> Any:

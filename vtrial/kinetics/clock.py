@@ -31,10 +31,9 @@ POWERS = 9
 """How often that is squared: up to 32 h."""
 LONGEST_LAG = 1.0
 """Longest lag in h: the nodes of a leg leave so much room at its end."""
-LOOK, MIDDLE, END, WAIT, WIDE = 0, 1, 2, 3, 4
-"""What a node is for: only to see whether the drive turns; middle or end of two steps that Simpson's rule takes; the
-last arrival, up to which the trapezoid rule is used; end of a step whose middle Simpson's rule has from the cubic
-through values and slopes at both ends."""
+MIDDLE, END, WAIT, WIDE = range(4)
+"""What a node is for: middle or end of two steps that Simpson's rule takes; the last arrival, up to which the trapezoid
+rule is used; end of a step whose middle Simpson's rule has from the cubic through values and slopes at both ends."""
 LONGEST_REST = 2.6
 """Longest rest of a leg, in h, that is a single step: 5/2, and room for what doses' times are rounded by."""
 EARLY = 3

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vtrial.compiled import inlined
 from vtrial.kinetics.functions import SERIES
 from vtrial.kinetics.system import System
+from vtrial.lanes import LANES
 
 DEEPEST = 28
 """Most halvings of the step: rates up to 2^24 per step are followed."""
@@ -113,3 +115,10 @@ def lay_out(system: System, n_stream: int, n_event: int, n_level: int) -> Desk:
     }  # fmt: skip
     first = np.cumsum([0, *sizes.values()]).tolist()
     return Desk(n_state, n_entry, n_drug, n_stream, *first)
+
+
+@inlined
+def cleared(rows):
+    """Rows of zeros, one after the other, from an address that 64 divides: one that straddles two lines takes two."""
+    room = np.zeros((rows + 1) * LANES)
+    return room[(64 - room.ctypes.data % 64) // 8 % LANES :]

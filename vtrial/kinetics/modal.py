@@ -13,32 +13,29 @@ are named as hard, and go the way of `vtrial.kinetics.scan`. Who is hard depends
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
-from vtrial.kinetics.clock import EARLY, END, LOOK, MIDDLE, WAIT, WIDE, Clocks
-from vtrial.kinetics.dwell import spend
+from vtrial.kinetics.clock import EARLY, END, MIDDLE, WAIT, WIDE, Clocks
+from vtrial.kinetics.desk import cleared
+from vtrial.kinetics.dwell import begin_points, spend, sum_up
 from vtrial.kinetics.modes import advance, give, move, sight, walk
-from vtrial.kinetics.spectrum import KNOWN, People, lay_steps, settle, sit_down
+from vtrial.kinetics.spectrum import KNOWN, PARAMETERS, People, lay_steps, settle, sit_down
 from vtrial.kinetics.summit import bend, climb, comb, note, see
 from vtrial.kinetics.system import System
 from vtrial.lanes import (
     LANES,
-    brief_of,
     load,
-    load_brief,
     pointer,
     replace,
     select,
     some,
     splat,
-    splat_brief,
     store,
-    store_brief,
-    vec_of,
     veiled,
 )
 
@@ -68,6 +65,7 @@ class Size(NamedTuple):
     n_window: int
 
 
+@lru_cache(maxsize=256)
 def table(system: System) -> Index:
     """Per drug its first mode, its compartments, and whether it has an effect site."""
     first = np.cumsum([0, *map(len, system.modes)])
@@ -75,10 +73,18 @@ def table(system: System) -> Index:
     return np.array(rows, np.int64).ravel()
 
 
+@lru_cache(maxsize=256)
+def parameters(system: System) -> tuple[str | None, ...]:
+    """Names of the drugs' individual parameters, in the order of `PARAMETERS`; None for those that a drug lacks."""
+    own = [set(drug.parameters) for drug in system.drugs]
+    names = [[f"{drug.name}.{name}" for name in PARAMETERS] for drug in system.drugs]
+    return tuple(name if name in mine else None for mine, wanted in zip(own, names, strict=True) for name in wanted)
+
+
 @compiled
 def run(shape, at, table, people, clocks, kept):
     """Run all patients and fill `kept`."""
-    desk = np.zeros((at.rows, LANES))
+    desk = cleared(at.rows)
     _all_vectors(
         shape, pointer(desk), at, pointer(table),
         People(
@@ -130,6 +136,7 @@ def _run(shape, desk, at, table, clocks, kept, size, v, alike):
     clock, p = clocks.clock[v], LANES * v
     first, last = clocks.first_stop[clock], clocks.first_stop[clock + 1] - 1
     first_kind, steady, stop = clocks.first_kind[clock], _steady(desk, at, clocks, p), first
+    begin_points(desk, at)
     while True:
         if clocks.window[stop] >= 0:
             _take(desk, at, clocks, clocks.so_far, stop - first, p, alike)
@@ -161,21 +168,21 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         before = load(desk, at.seen), load(desk, at.seen + 1), load(desk, at.seen + 2)
     else:
         before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
-    first, waited = before, splat(0.0)
+    waited, n = splat(0.0), 1
     for j in range(n_arrival):
         rung = at.steps + (KNOWN + mine * at.n_drug + j) * size
         span = load(desk, rung + size - 1)
         if some(span > 0.0):
             now, waited = now + span, waited + span
             seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
-            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, LOOK, True)
+            _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, True)
             before = seen
         _arriving(desk, at, mine, j)
         give(shape, desk, at.walker, at.now)
         if at.n_level == 0:
             before = see(desk, at, at.walker, sight(shape, desk, at.walker, at.weight, at.fall))
-    if at.n_level > 0 and some(waited > 0.0):
-        spend(desk, at, first, before, brief_of(waited), WAIT)
+    if at.n_level > 0 and n_arrival > 0:
+        n = spend(desk, at, n, before, waited, WAIT)
     own = at.steps + (KNOWN + n_set * at.n_drug + rest - clocks.first_rest[clock]) * size
     node, past = clocks.first_node[kind], clocks.first_node[kind + 1]
     end, last = past + clocks.parts[rest] - 1, WIDE if clocks.parts[rest] == 1 else END
@@ -186,19 +193,20 @@ def _look(shape, desk, at, clocks, clock, kind, now, wanted):
         span = load(desk, rung + size - 1)
         now = now + span
         seen = see(desk, at, at.walker, walk(shape, desk, at.walker, rung, at.weight, at.fall))
+        if at.n_level > 0:
+            n = spend(desk, at, n, seen, span, role)
         early = node < clocks.first_node[kind] + EARLY or past == clocks.first_node[kind]
-        _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, role, early)
+        _visit(shape, desk, at, at.walker, before, seen, span, now, wanted, early)
         before = seen
         node += 1
     span = load(desk, own + size - 1)
     seen = see(desk, at, at.here, sight(shape, desk, at.here, at.weight, at.fall))
-    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, last, False)
     if at.n_level > 0:
+        n = spend(desk, at, n, seen, span, last)
+        sum_up(desk, at, n)
         for part in range(3):
             store(desk, at.seen + part, seen[part])
-        for level in range(at.n_level):
-            store(desk, at.spent + level, load(desk, at.spent + level) + vec_of(load_brief(desk, at.lately + level)))
-            store_brief(desk, at.lately + level, splat_brief(0.0))
+    _visit(shape, desk, at, at.here, before, seen, span, now + span, wanted, False)
 
 
 @inlined
@@ -235,10 +243,8 @@ def _arriving(desk, at, group, j):
 
 
 @inlined
-def _visit(shape, desk, at, z, before, here, span, now, wanted, role, early):
-    """Note a maximum since the last node, add to the time at each level. `early`: soon after an arrival."""
-    if at.n_level > 0 and role != LOOK:
-        spend(desk, at, before, here, brief_of(span), role)  # first: it need not wait for what is found below
+def _visit(shape, desk, at, z, before, here, span, now, wanted, early):
+    """Note a maximum since the last node. `early`: soon after an arrival."""
     falls = here[2] <= 0.0
     risen = here[0] * before[1] > before[0] * here[1]  # the first dose: no slope yet, and here it has passed its top
     top = ((before[2] > 0.0) | risen) & falls

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import compiled, inlined
 from vtrial.kinetics import ladder
+from vtrial.kinetics.desk import cleared
 from vtrial.kinetics.dosing import NEVER, forget_boosts, give, list_arrivals
-from vtrial.kinetics.dwell import dwell, lay_share
+from vtrial.kinetics.dwell import dwell, lay_level, lay_share
 from vtrial.kinetics.functions import lay_series
 from vtrial.kinetics.peak import ceiling, combined, end_window, examine, glance, look_around, start_anew
 from vtrial.kinetics.streams import Doses
@@ -22,7 +23,6 @@ from vtrial.kinetics.system import COLUMNS
 from vtrial.kinetics.unrolled import fetch, keep, matrix, times
 from vtrial.lanes import (
     LANES,
-    brief_of,
     larger,
     load,
     load_from,
@@ -31,7 +31,6 @@ from vtrial.lanes import (
     some,
     splat,
     store,
-    store_brief,
     store_to,
 )
 from vtrial.pharmacodynamics import tolerance
@@ -126,7 +125,7 @@ class Table(NamedTuple):
 def scan(shape, at, table, patients, doses, frame, kept):
     """Run all patients and fill `kept`."""
     width, n_arrival = patients.sedation.shape[1], LANES * len(doses.time) + at.n_stream + 1
-    desk, values = np.zeros((at.rows, LANES)), np.zeros((RUN, 2 * LANES))
+    desk, values = cleared(at.rows), cleared(2 * RUN)
     agenda = Agenda(
         np.zeros(n_arrival, np.int64), np.zeros((n_arrival, LANES)), np.zeros((n_arrival, LANES)),
         np.zeros(at.n_stream, np.int64), np.zeros(at.n_stream, np.int64), np.zeros(at.n_stream, np.int64),
@@ -190,8 +189,7 @@ def _sit_down(desk, at, patients, doses, frame, width, p):
             draw = patients.draw[p + i]
             desk[LANES * (at.threshold + level) + i] = frame.thresholds[draw * n_level + level]
             desk[LANES * (at.steepness + level) + i] = frame.steepness[draw]
-        for row in (at.threshold + level, at.steepness + level):
-            store_brief(desk, row, brief_of(load(desk, row)))
+        lay_level(desk, at, level)
     for row in range(at.inflow, at.rows):
         store(desk, row, splat(0.0))
 

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from vtrial.compiled import inlined
 from vtrial.kinetics.clock import EIGHTH, LONGEST_LAG, POWERS, SPANS, Clocks
-from vtrial.kinetics.dwell import lay_share
+from vtrial.kinetics.dwell import POINTS, lay_level, lay_share
 from vtrial.kinetics.functions import SERIES, exponential, lay_series
 from vtrial.lanes import (
     LANES,
-    brief_of,
     larger,
     load,
     load_from,
@@ -29,7 +28,6 @@ from vtrial.lanes import (
     some,
     splat,
     store,
-    store_brief,
 )
 
 type Array = NDArray[np.float64]
@@ -64,10 +62,10 @@ class Desk(NamedTuple):
     `given`, `now`: amounts at a stop, and of one arrival. `here`, `walker`: states at a stop, and at a node; `tooth`,
     `earlier`: between two. `slot`, `span`, `back`, `at_time`, `roof`, `noted`: states behind a maximum, length of its
     bracket, guess of how far back it is, time, what it can at most be, and whether there is one. `best`, `when`, `bar`:
-    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `beyond`, `width`,
-    `chance`, `middle`, `lately`, `spent`: time at each level, of a leg and in all. `series`: coefficients of
-    `vtrial.kinetics.functions`.
-    `seen`: U, Tol and the slope at a stop.
+    highest value found, its time, and what a maximum must exceed. `threshold`, `steepness`, `beyond`, `width`, `spent`:
+    time at each level. `series`: coefficients of `vtrial.kinetics.functions`. `seen`: U, Tol and the slope at a stop.
+    `drives`, `weights`, `value`, `slope`, `open`: points in time that are to be summed up, and the last of them (see
+    `vtrial.kinetics.dwell`).
     """
 
     n_drug: int
@@ -113,10 +111,12 @@ class Desk(NamedTuple):
     width: int
     series: int
     seen: int
-    chance: int
-    middle: int
-    lately: int
     spent: int
+    value: int
+    slope: int
+    open: int
+    drives: int
+    weights: int
     rows: int
 
 
@@ -129,7 +129,8 @@ def lay_out(n_drug: int, n_mode: int, n_level: int, clocks: Clocks) -> Desk:
         n_set * n_drug, n_set, n_mode, POWERS * (n_mode + 1), (KNOWN + n_set * n_drug + n_rest) * (n_mode + 2),
         n_kind * (2 * n_mode + 1),
         n_mode + 1, n_mode + 1, n_drug, n_drug, *[n_mode + 1] * 4,
-        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, 1, 1, len(SERIES), 3, *[n_level] * 4,
+        n_mode + 1, 1, 1, 1, 1, 1, 1, 1, 1, n_level, n_level, 1, 1, len(SERIES), 3, n_level, 1, 1, 1,
+        POINTS // 2, POINTS // 2,
     )  # fmt: skip
     return Desk(n_drug, n_mode, n_level, *np.cumsum([0, *sizes]).tolist())
 
@@ -367,11 +368,10 @@ def settle(desk, at, people, clocks, p):
             draw = people.draw[clocks.order[p + i]]
             desk[LANES * (at.threshold + level) + i] = people.thresholds[draw * at.n_level + level]
             desk[LANES * (at.steepness + level) + i] = people.steepness[draw]
-        for row in (at.threshold + level, at.steepness + level):
-            store_brief(desk, row, brief_of(load(desk, row)))
+        lay_level(desk, at, level)
     for row in range(at.here, at.threshold):
         store(desk, row, splat(0.0))
     store(desk, at.here + at.n_mode, splat(1.0))
-    for row in range(at.seen, at.rows):
+    for row in range(at.seen, at.value):
         store(desk, row, splat(0.0))
     store(desk, at.seen + 1, splat(1.0))

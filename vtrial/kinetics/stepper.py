@@ -29,6 +29,8 @@ type Array = NDArray[np.float64]
 type Regimens = tuple[Sequence[Row], NDArray[np.int64]]
 """A table of regimens, and each patient's row in it."""
 
+NOTHING = np.zeros(1)
+"""What stands for a parameter that a drug lacks."""
 SLICE = 1024
 """Patients whose drives are kept over time at once, for the time at level under independent action."""
 
@@ -157,11 +159,7 @@ def _by_modes(
     n_level = levels.shape[1]
     clocks = clocks_of(doses, over.origin, ends, _anew(system, over.grid, len(ends)))
     at = spectrum.lay_out(len(system.drugs), sum(map(len, system.modes)), n_level, clocks)
-    own = [
-        _column(over.par[f"{drug.name}.{name}"], n) if f"{drug.name}.{name}" in drug.parameters else np.zeros(1)
-        for drug in system.drugs
-        for name in spectrum.PARAMETERS
-    ]
+    own = [NOTHING if name is None else _column(over.par[name], n) for name in modal.parameters(system)]
     felt = [_column(v, n) for v in (*_felt(system, sedation, n), sedation.tolerance_t_half, *sedation.share)]
     people = spectrum.People(
         *_addresses(own),
@@ -210,13 +208,15 @@ def _levels(system: System, sedation: Sedation) -> tuple[Array, Array]:
 def _column(values: Any, n: int) -> Array:
     """One number per patient, or one for all."""
     values = np.ascontiguousarray(values, float)
+    if values.shape == (n,):
+        return values
     return values.reshape(1) if values.ndim == 0 else np.ascontiguousarray(np.broadcast_to(values, n))
 
 
 def _addresses(columns: Sequence[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the numbers lie, and whether there is one for each patient."""
     return (
-        np.array([column.ctypes.data for column in columns], np.int64),
+        np.array([column.__array_interface__["data"][0] for column in columns], np.int64),
         np.array([int(len(column) > 1) for column in columns], np.int64),
     )
 
@@ -297,6 +297,8 @@ def _check_rates(system: System, rates: Array, h: float) -> None:
 
 def _starts(grid: Grid, changes: Sequence[float]) -> NDArray[np.int64]:
     """Step numbers at which segments of constant parameters begin."""
+    if not changes:
+        return np.zeros(1, np.int64)
     steps = np.asarray([0.0, *changes]) / grid.h
     if not np.allclose(steps, np.round(steps), atol=1e-9) or np.any(np.diff(steps) <= 0):
         raise ValueError(f"changes at {tuple(changes)} h are not increasing multiples of {grid.h:g} h")

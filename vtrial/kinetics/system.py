@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -122,14 +123,7 @@ class System:
         >>> System.of([Drug("baclofen", 2), Drug("pregabalin", 1)]).n_states
         7
         """
-        layouts, state, entry, tail = [], 0, 0, 2 if seen == "Ce" else 1
-        for drug in drugs:
-            more = drug.name in fed and drug.absorption not in ("zero_order", "iv")
-            chain = drug.transit + 1 + more
-            layouts.append(Layout(drug, chain, drug.compartments - 1, tail, state, entry, more))
-            state += chain + drug.compartments - 1 + tail
-            entry += len(layouts[-1].entries)
-        return cls(tuple(drugs), tuple(layouts), seen)
+        return _lay_out(tuple(drugs), seen, frozenset(fed))
 
     @property
     def n_states(self) -> int:
@@ -217,3 +211,15 @@ def _fill(place: Mapping[tuple[int, int], NDArray[np.float64]], at: Layout, get:
     if at.tail == 2:
         place[central + 1, central][:] = get("ke0") / (get("V") * get("C50"))
         place[central + 1, central + 1][:] = -get("ke0")
+
+
+@lru_cache(maxsize=256)
+def _lay_out(drugs: tuple[Drug, ...], seen: Literal["Ce", "conc"], fed: frozenset[str]) -> System:
+    layouts, state, entry, tail = [], 0, 0, 2 if seen == "Ce" else 1
+    for drug in drugs:
+        more = drug.name in fed and drug.absorption not in ("zero_order", "iv")
+        chain = drug.transit + 1 + more
+        layouts.append(Layout(drug, chain, drug.compartments - 1, tail, state, entry, more))
+        state += chain + drug.compartments - 1 + tail
+        entry += len(layouts[-1].entries)
+    return System(drugs, tuple(layouts), seen)
