@@ -3,7 +3,7 @@
 Everything goes through the door `vtrial.kinetics`. Errors are relative to the largest value of the trajectory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -68,6 +68,7 @@ def run(
     omega=0.6,
     share=(0.0, 1.0),
     cmax_windows=None,
+    threads=1,
     **sedation,
 ):
     """Expose them, by default without age, interaction or tolerance: then the drive is sum Ce / C50."""
@@ -78,7 +79,9 @@ def run(
     sed = Sedation(surface, *given.values(), np.zeros(who.n, int), r, np.array([omega]), own)
     system, origin = System.of(who.drugs), np.full(who.n, float(who.origin))
     grid = Grid(step, tuple(windows))
-    return expose(system, who.par, who.doses, origin, sed, grid, trace=trace, cmax_windows=cmax_windows)
+    return expose(
+        system, who.par, who.doses, origin, sed, grid, trace=trace, cmax_windows=cmax_windows, threads=threads
+    )
 
 
 def same_bytes(a: Exposure, b: Exposure):
@@ -526,6 +529,19 @@ def test_doses_that_crowd_in_one_step_leave_no_trace_of_the_neighbours():
     shuffled, _ = run(everyone.only(order), (24.0, 72.0), surface="greco", alpha=1.5)
     for field in ("peak", "peak_time", "cmax", "auc"):
         assert np.array_equal(getattr(shuffled, field), getattr(whole, field)[..., order]), field
+
+
+@pytest.mark.parametrize("slower", [1.0, 1e-6], ids=["by modes", "step by step"])  # than modes are trusted for
+def test_time_at_level_does_not_depend_on_neighbours_or_threads(slower):
+    everyone, order = patients_of_priors(203), np.random.default_rng(1).permutation(203)
+    everyone = replace(everyone, par=everyone.par | {"two.ka": everyone.par["two.ka"] * slower})
+    asked = {"windows": (24.0, 72.0), "r": [0.3, 1.0], "surface": "greco", "alpha": 1.5, "tolerance_fold": 2.0}
+    whole, _ = run(everyone, **asked)
+    assert (whole.time_at[:, -1].max(1) > 0).all()
+    for threads in (2, 3):
+        assert same_bytes(run(everyone, **asked, threads=threads)[0], whole)
+    shuffled, _ = run(everyone.only(order), **asked)
+    assert np.array_equal(shuffled.time_at, whole.time_at[..., order])
 
 
 @settings(max_examples=25, deadline=None)

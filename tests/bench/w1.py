@@ -12,10 +12,9 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,8 +35,8 @@ KE0 = {"A": 0.5, "B": 0.7}
 DOSE = {"A": 10.0, "B": 150.0}
 B0, B1, B2, B3 = -3.0, 5.0, 0.4, 1.5
 SEED = 20260701
-BLOCK = 20_000
-"""Patients that a thread of vtrial takes at a time."""
+BLOCK = 200_000
+"""Most patients of a call of vtrial."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ def link(drive: Array) -> Array:
 # -------------------------------------------------------------------------------------------- vtrial
 
 
-def by_vtrial(patients: Patients, workload: Workload = W1) -> Array:
-    """Largest drive of each patient by `expose`, in this thread."""
+def by_vtrial(patients: Patients, workload: Workload = W1, threads: int = 1) -> Array:
+    """Largest drive of each patient by `expose`."""
     n = len(patients["A.CL"])
     par = dict(patients) | {"A.C50": 1 / B1, "B.C50": 1 / B2}
     for name, ke0 in KE0.items():
@@ -115,47 +114,26 @@ def by_vtrial(patients: Patients, workload: Workload = W1) -> Array:
     doses = [([(time, np.full(len(time), DOSE[name]))], same) for name, time in workload.doses.items()]
     one = np.ones(n)
     sedation = Sedation("greco", one, one * B3 / (B1 * B2), one, 24 * one, same, np.empty((1, 0)), np.ones(1))
-    exposure, _ = expose(System.of(DRUGS), par, doses, np.zeros(n), sedation, workload.grid, cmax_windows=0)
+    exposure, _ = expose(
+        System.of(DRUGS), par, doses, np.zeros(n), sedation, workload.grid, cmax_windows=0, threads=threads
+    )
     return exposure.peak[0, -1]
 
 
-def in_threads(
-    engine: Callable[[Patients, Workload], Array], patients: Patients, workload: Workload, threads: int
-) -> tuple[float, Array]:
-    """Run an engine over blocks of patients; the mean link and all maxima."""
-    n = len(patients["A.CL"])
-    best = np.empty(n)
-    block = min(BLOCK, -(-n // threads))
-
-    def fill(which: slice) -> None:
-        best[which] = engine(part(patients, which), workload)
-
-    blocks = [slice(first, first + block) for first in range(0, n, block)]
-    if threads == 1:
-        for which in blocks:
-            fill(which)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, blocks))
-    return float(link(best).mean()), best
-
-
 def run_vtrial(patients: Patients, workload: Workload = W1, threads: int = 1) -> tuple[float, Array]:
-    """Run vtrial; the mean link and all maxima."""
-    return in_threads(by_vtrial, patients, workload, threads)
+    """Run vtrial block by block; the mean link and all maxima."""
+    n = len(patients["A.CL"])
+    blocks = (part(patients, slice(first, first + BLOCK)) for first in range(0, n, BLOCK))
+    best = np.concatenate([by_vtrial(block, workload, threads) for block in blocks])
+    return float(link(best).mean()), best
 
 
 def stream(n: int, workload: Workload = W1, threads: int = 1) -> float:
     """Mean link of n patients who are drawn block by block and kept no longer than their block."""
-
-    def total(first: int) -> float:
-        return float(link(by_vtrial(draw(min(BLOCK, n - first), (SEED, first)), workload)).sum())
-
-    firsts = range(0, n, BLOCK)
-    if threads == 1:
-        return sum(map(total, firsts)) / n
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(total, firsts)) / n
+    total = 0.0
+    for first in range(0, n, BLOCK):
+        total += float(link(by_vtrial(draw(min(BLOCK, n - first), (SEED, first)), workload, threads)).sum())
+    return total / n
 
 
 # --------------------------------------------------------------------------------------------- NumPy
@@ -197,12 +175,11 @@ def _step(patients: Patients, name: str, h: float) -> tuple[Array, ...]:
 
 def run_numpy(patients: Patients, workload: Workload = W1, threads: int = 1) -> tuple[float, Array]:
     """Run the NumPy recursion, 2,000 patients at a time so that they stay in the cache."""
-
-    def small(some: Patients, workload: Workload) -> Array:
-        n = len(some["A.CL"])
-        return np.concatenate([by_numpy(part(some, slice(i, i + 2000)), workload) for i in range(0, n, 2000)])
-
-    return in_threads(small, patients, workload, threads)
+    n = len(patients["A.CL"])
+    blocks = [part(patients, slice(first, first + 2000)) for first in range(0, n, 2000)]
+    with ThreadPoolExecutor(threads) as pool:
+        best = np.concatenate(list(pool.map(partial(by_numpy, workload=workload), blocks)))
+    return float(link(best).mean()), best
 
 
 # ------------------------------------------------------------------------------------------------- C

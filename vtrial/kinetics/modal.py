@@ -55,7 +55,7 @@ class Kept(NamedTuple):
     last: Array
     auc: Array
     time_at: Array
-    hard: Index
+    hard: NDArray[np.uint8]
 
 
 class Size(NamedTuple):
@@ -82,8 +82,8 @@ def parameters(system: System) -> tuple[str | None, ...]:
 
 
 @compiled
-def run(shape, at, table, people, clocks, kept):
-    """Run all patients and fill `kept`."""
+def run(shape, at, table, people, clocks, kept, first, past):
+    """Run the vectors of patients from `first` to before `past`, and fill their places in `kept`."""
     desk = cleared(at.rows)
     _all_vectors(
         shape, pointer(desk), at, pointer(table),
@@ -106,14 +106,14 @@ def run(shape, at, table, people, clocks, kept):
             pointer(kept.peak), pointer(kept.peak_time), pointer(kept.last), pointer(kept.auc),
             pointer(kept.time_at), pointer(kept.hard),
         ),
-        Size(kept.peak.shape[1], kept.peak.shape[0]), len(clocks.clock),
+        Size(kept.peak.shape[1], kept.peak.shape[0]), first, past,
     )  # fmt: skip
 
 
 @compiled
-def _all_vectors(shape, desk, at, table, people, clocks, kept, size, n_vector):
+def _all_vectors(shape, desk, at, table, people, clocks, kept, size, first, past):
     """Run the patients, vector by vector. All arrays are pointers."""
-    for v in range(n_vector):
+    for v in range(first, past):
         p, alike, neighbours, easy = LANES * v, True, True, False
         for i in range(1, LANES):
             alike = alike and clocks.code[p + i] == clocks.code[p]

@@ -36,8 +36,8 @@ type Index = NDArray[np.int64]
 HEAVIEST = 2.0**15
 """Largest weight, over that of a bolus into the plasma, that is trusted: near ties of rates make weights that cancel,
 and as many digits are lost."""
-SLOWEST, FASTEST = 1e-5, 200.0
-"""Rates in 1/h that are followed."""
+SLOWEST, FASTEST = 1e-5, 600.0
+"""Rates in 1/h that are followed: over the longest lag even the fastest grows to less than the largest number."""
 BRISK, TOO_BRISK = 8 / 3, 10.0
 """Where two of ka, the fastest rate of disposition and ke0 are above the first, in 1/h, the effect site may peak before
 the first node after a dose, at 3/8 h: each such step is combed. Above the second it may peak between the teeth."""

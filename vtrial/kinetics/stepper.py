@@ -8,7 +8,9 @@ independent action), and where a system or a patient has no modes (`vtrial.kinet
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +49,7 @@ def expose(
     rows: Sequence[int] | None = None,
     trace: bool = False,
     cmax_windows: int | None = None,
+    threads: int = 1,
 ) -> tuple[Exposure, Trace | None]:
     """Run patients through their doses.
 
@@ -72,6 +75,8 @@ def expose(
         Keep whole trajectories: for a few patients.
     cmax_windows : int, optional
         For how many of the windows, from the first, `cmax` is wanted; all by default.
+    threads : int
+        Threads that share the patients who go by modes. A run needs none: it has a thread for each block of patients.
 
     Returns
     -------
@@ -85,14 +90,14 @@ def expose(
     Notes
     -----
     Maxima are those of the continuous trajectory (`vtrial.kinetics.peak`). A patient's numbers do not depend on the
-    others, nor on their order.
+    others, nor on their order, nor on threads.
     """
     n, wanted = len(origin), len(grid.windows) if cmax_windows is None else cmax_windows
     starts = _starts(grid, changes)
     row = np.arange(len(starts)) if rows is None else np.asarray(rows, np.int64)
     if len(row) != len(starts):
         raise ValueError(f"{len(row)} rows of parameters for {len(starts)} segments of time")
-    over = _Setting(par, np.asarray(origin, float), sedation, grid, starts, row)
+    over = _Setting(par, np.asarray(origin, float), sedation, grid, starts, row, threads)
     cmax = np.zeros((len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
         alone = System.of([drug], seen="conc", fed=system.fed)
@@ -104,11 +109,18 @@ def expose(
         alone = [(System.of([drug], fed=system.fed), doses[d : d + 1]) for d, drug in enumerate(system.drugs)]
         parts = [_pass(one, over, given, trace=trace) for one, given in alone]
         time_at = _time_together(alone, over) if sedation.r.shape[1] else parts[0].time_at
-    since, since_time = (np.stack([getattr(part, name) for part in parts]) for name in ("peak", "peak_time"))
+    since, since_time, last = (
+        _joined([getattr(part, name)[None] for part in parts]) for name in ("peak", "peak_time", "last")
+    )
     peak, peak_time = running(since, since_time) if grid.restarts else (since, since_time)
-    auc, last = np.concatenate([part.auc for part in parts]), np.stack([part.last for part in parts])
+    auc = _joined([part.auc for part in parts])
     exposure = Exposure(grid, peak, peak_time, cmax, auc, time_at, since, last)
     return exposure, _trace(parts, grid) if trace else None
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    """Arrays one after the other; a single one as it is, as large ones take long to copy."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 class _Setting(NamedTuple):
@@ -120,6 +132,7 @@ class _Setting(NamedTuple):
     grid: Grid
     starts: NDArray[np.int64]
     row: NDArray[np.int64]
+    threads: int
 
 
 class _Pass(NamedTuple):
@@ -169,9 +182,18 @@ def _by_modes(
         steepness,
     )
     shapes = *[len(ends)] * 3, at.n_drug * len(ends), n_level * len(ends)
-    peak, peak_time, last, auc, time_at = (np.zeros((rows, n)) for rows in shapes)
-    kept = modal.Kept(peak, peak_time, last, auc, time_at, np.zeros(n, np.int64))
-    modal.run(system.modes, at, modal.table(system), people, clocks, kept)
+    # one large array: NumPy asks for huge pages, and threads that share the patients do not queue for small ones
+    peak, peak_time, last, auc, time_at = np.split(np.zeros((sum(shapes), n)), np.cumsum(shapes[:-1]))
+    kept = modal.Kept(peak, peak_time, last, auc, time_at, np.zeros(n, np.uint8))
+    edges = np.linspace(0, len(clocks.clock), over.threads + 1).astype(int).tolist()
+
+    def run(first: int, past: int) -> None:
+        modal.run(system.modes, at, modal.table(system), people, clocks, kept, first, past)
+
+    if over.threads == 1:
+        run(*edges)
+    else:
+        list(_pool(over.threads).map(run, edges[:-1], edges[1:]))
     return (
         _Pass(
             kept.peak,
@@ -181,8 +203,14 @@ def _by_modes(
             kept.time_at.reshape(n_level, len(ends), n),
             np.zeros((0, 2 * at.n_drug + 1, n)),
         ),
-        np.flatnonzero(kept.hard),
+        np.flatnonzero(kept.hard.view(np.bool_)),
     )
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for work between calls."""
+    return ThreadPoolExecutor(threads)
 
 
 def _anew(system: System, grid: Grid, n_window: int) -> NDArray[np.int64]:
@@ -207,10 +235,8 @@ def _levels(system: System, sedation: Sedation) -> tuple[Array, Array]:
 
 def _column(values: Any, n: int) -> Array:
     """One number per patient, or one for all."""
-    values = np.ascontiguousarray(values, float)
-    if values.shape == (n,):
-        return values
-    return values.reshape(1) if values.ndim == 0 else np.ascontiguousarray(np.broadcast_to(values, n))
+    values = np.ascontiguousarray(values, float)  # of a number, an array of one
+    return values if len(values) in (1, n) else np.ascontiguousarray(np.broadcast_to(values, n))
 
 
 def _addresses(columns: Sequence[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -112,9 +112,7 @@ def _evaluated(scenario: Scenario, group: Group, given: Given, reference: Exposu
                 exposure, _ = expose_items(scenario, group, given[part], sessions, multiple=multiple)
             with stage("endpoints"):
                 seen = _seen(scenario, group, given[part], exposure, reference)
-                found = endpoint.evaluate(scenario.spec.endpoints, seen)
-                for column, outcome in zip(value[part].T, found, strict=True):
-                    column[:] = outcome
+                value[part] = np.stack(endpoint.evaluate(scenario.spec.endpoints, seen)).T
     return value
 
 
