@@ -64,6 +64,8 @@ REACTING = {
     "{seen: 2, do: hold}, {seen: 3, do: stop}]}",
     "RESCUED": '{D, rounds: {clock: ["20:00"]}, reactions: [{seen: 2, do: stop}, '
     "{seen: 2, do: dialyse, after: 2 h, hours: 4 h}]}",
+    "MONITORED": "{D, monitoring: [{drug: pregabalin, at: [12 h, 36 h], target: [1 mg/L, 3 mg/L], delay: 10 h, "
+    'cv: 0 %}], rounds: {clock: ["14:00"]}, reactions: [{seen: 2, do: hold}]}',
 }
 
 
@@ -77,13 +79,14 @@ def reacting(name, body, *edits):
 def one_look_at_a_time(loaded, group, arm, patient, sensitivity):
     """Peaks of drive times sensitivity of one patient within each window, followed from round to round.
 
-    Trajectories are the kernel's, doses are rewritten here, and the level is read off the trajectory.
+    Trajectories are the kernel's, doses are rewritten here, and level and concentration are read off the trajectory.
     """
     plan = dose(loaded, group, [arm])
     doses = {t[0].drug: [*zip(t[k].time, t[k].amt, strict=True)]
              for t, k in ((t, int(row[patient])) for t, row in zip(plan.table, plan.row, strict=True))}  # fmt: skip
     r = [float(group.theta[name][patient // group.shape[1]]) for name in ("r_1", "r_2")] + [1.0]
     rounds = arm.rounds.times(8.0, 72.0)
+    samples = [(time, one) for one in arm.monitoring for time in one.at]
     sessions = ()
 
     def exposed():
@@ -91,9 +94,18 @@ def one_look_at_a_time(loaded, group, arm, patient, sensitivity):
         items = Items(table, [np.zeros(1, np.int64)] * 2, np.array([patient]))
         return expose_items(loaded, group, items, sessions, trace=True)
 
-    for j, now in enumerate(rounds):
+    for now, monitoring in sorted([*samples, *((time, None) for time in rounds)], key=lambda look: look[0]):
         _, track = exposed()
-        drive = track.drive[np.flatnonzero(track.time == now)[0], 0, 0]
+        here = np.flatnonzero(track.time == now)[0]
+        if monitoring is not None:
+            conc, (low, high) = track.conc[here, [*doses].index(monitoring.drug), 0], monitoring.target
+            factor = np.clip(np.sqrt(low * high) / conc, 0.5, 2) if not low <= conc <= high else 1
+            doses[monitoring.drug] = [  # capsules of 25 mg; half-way between two, the smaller dose
+                (t, np.ceil(amt * factor / 25 - 0.5) * 25 if t >= now + monitoring.delay else amt)
+                for t, amt in doses[monitoring.drug]
+            ]
+            continue
+        j, drive = rounds.index(now), track.drive[here, 0, 0]
         level = sum(sensitivity * drive >= threshold for threshold in r)
         deepest = max((one.seen for one in arm.reactions if one.seen <= level), default=None)
         following = rounds[j + 1] if j + 1 < len(rounds) else 1e9
@@ -194,10 +206,16 @@ MISJUDGED = (
 )
 
 
+MEASURED = MISJUDGED.replace(
+    "reactions:",
+    "monitoring: [{drug: baclofen, at: [24 h], target: [0.05 mg/L, 0.1 mg/L], delay: 4 h, cv: 20 %}], reactions:",
+)
+
+
 @pytest.mark.parametrize("sampling", [(), SOBOL], ids=["plain", "sobol"])
 def test_threads_blocks_and_other_arms_leave_every_bit(scenario, monkeypatch, sampling):
     monkeypatch.setattr("vtrial.block.FEWEST", 16)
-    define, arms = reacting("SEEN", MISJUDGED)
+    define, arms = reacting("SEEN", MEASURED)
     first = run(scenario(*sampling, define, arms), threads=1)
     more = arms[0], "[ARM1_GUIDELINE, ARM0_INDEX, SEEN]"
     second = run(scenario(*sampling, define, more), threads=3, memory="1 kB")
@@ -254,4 +272,4 @@ def test_independent_action_and_examples_are_refused_for_arms_that_react(write):
     with pytest.raises(InputError) as error:
         load_scenario(write(*body, ("surface: greco", "surface: bliss"), examples))
     assert "with bliss each drug has one of its own" in str(error.value)
-    assert "'SEEN' reacts: it has no one trajectory" in str(error.value)
+    assert "'SEEN' reacts to what is seen: it has no one trajectory" in str(error.value)

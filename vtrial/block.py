@@ -119,7 +119,7 @@ def _bytes(scenario: Scenario, arms: int) -> tuple[int, int]:
     """
     parameters, drugs = len(scenario.model.individual_parameters), len(scenario.drugs)
     windows, levels = len(scenario.windows), len(endpoint.levels_timed(scenario.spec.endpoints))
-    exposure = windows * ((4 if endpoint.restarts(scenario.spec.endpoints) else 2) + 2 * drugs + levels)
+    exposure = windows * ((4 if endpoint.restarts(scenario.spec.endpoints) else 2) + 3 * drugs + levels)
     parameters *= _kinds(scenario)
     of_item = 8 * (5 * parameters + 5 * exposure + 2 * len(scenario.outcomes))  # copies within the kinetics, endpoints
     of_patient = 8 * (20 + 2 * parameters + 30)  # covariates, parameters, and numbers on the way to them

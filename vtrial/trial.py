@@ -123,7 +123,7 @@ def _treatments(scenario: Scenario, arms: Sequence[Arm]) -> int:
     """Arms, the components of those that are mixtures, and what one that reacts splits its patients into."""
     parts = [one for arm in arms for one, _ in scenario.components(arm)]
     mixed = sum(len(scenario.components(arm)) for arm in arms if arm.mix)
-    return len(arms) + mixed + SPLITS * sum(bool(one.reactions) for one in parts)
+    return len(arms) + mixed + SPLITS * sum(one.feedback for one in parts)
 
 
 def _in_threads[Job, Done](

@@ -123,6 +123,8 @@ class Exposure:
         Maximum of A U / Tol from the last restart of the grid, or else from the first dose, to the end of the window.
     last : array, shape (channel, window, n)
         A U / Tol at the end of the window.
+    conc : array, shape (drug, window, n)
+        Concentration at the end of the window, mg/L; 0 in windows where `cmax` was not wanted.
     """
 
     grid: Grid
@@ -133,6 +135,7 @@ class Exposure:
     time_at: Array
     since: Array
     last: Array
+    conc: Array
 
 
 def running(since: Array, time: Array) -> tuple[Array, Array]:

@@ -132,7 +132,7 @@ def expose_nonlinear(
             listed = ", ".join(f"{name} {value:.6g}" for name, value in own.items())
             raise Unsolved(i, n, f"{error} (parameters: {listed})") from error
     peak, peak_time = running(kept.peak, kept.peak_time)
-    exposure = Exposure(grid, peak, peak_time, kept.cmax, kept.auc, kept.time_at, kept.peak, kept.last)
+    exposure = Exposure(grid, peak, peak_time, kept.cmax, kept.auc, kept.time_at, kept.peak, kept.last, kept.at_end)
     return exposure, _trace(kept, grid) if trace else None
 
 
@@ -141,7 +141,8 @@ class _Stuck(ArithmeticError):
 
 
 class _Kept(NamedTuple):
-    """What is kept of the patients, the last axis: as in `Exposure`, and conc, Ce and drive (what, time, n)."""
+    """What is kept of the patients, the last axis: as in `Exposure`, with `at_end` for its conc, and conc, Ce and drive
+    (what, time, n)."""
 
     peak: Array
     peak_time: Array
@@ -149,13 +150,14 @@ class _Kept(NamedTuple):
     cmax: Array
     auc: Array
     time_at: Array
+    at_end: Array
     conc: Array
     Ce: Array
     drive: Array
 
     @classmethod
     def empty(cls, n_channel: int, n_drug: int, n_level: int, n_window: int, n: int, n_time: int) -> _Kept:
-        per_window = (np.zeros((rows, n_window, n)) for rows in (*[n_channel] * 3, n_drug, n_drug, n_level))
+        per_window = (np.zeros((rows, n_window, n)) for rows in (*[n_channel] * 3, n_drug, n_drug, n_level, n_drug))
         return cls(*per_window, *(np.zeros((rows, n_time, n)) for rows in (n_drug, n_drug, n_channel)))
 
 
@@ -340,6 +342,7 @@ def _reduce(patient: _Patient, track: _Track, frame: _Frame, kept: _Kept, i: int
         best[earlier, w], when[earlier, w] = best[earlier, w - 1], when[earlier, w - 1]
     kept.peak[..., i], kept.peak_time[..., i] = best[:split], when[:split]
     kept.cmax[:, :wanted, i] = best[split:, :wanted]
+    kept.at_end[:, :wanted, i] = conc[:, ends[:wanted]]
 
 
 def _maxima(patient: _Patient, pieces: list[_Piece], time: Array, rows: int) -> tuple[Array, Array]:

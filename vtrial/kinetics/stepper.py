@@ -74,7 +74,7 @@ def expose(
     trace : bool
         Keep whole trajectories: for a few patients.
     cmax_windows : int, optional
-        For how many of the windows, from the first, `cmax` is wanted; all by default.
+        For how many of the windows, from the first, `cmax` and `conc` are wanted; all by default.
     threads : int
         Threads that share the patients who go by modes. A run needs none: it has a thread for each block of patients.
 
@@ -98,10 +98,11 @@ def expose(
     if len(row) != len(starts):
         raise ValueError(f"{len(row)} rows of parameters for {len(starts)} segments of time")
     over = _Setting(par, np.asarray(origin, float), sedation, grid, starts, row, threads)
-    cmax = np.zeros((len(system.drugs), len(grid.windows), n))
+    cmax, conc = np.zeros((2, len(system.drugs), len(grid.windows), n))
     for d, drug in enumerate(system.drugs[: len(system.drugs) if wanted else 0]):
         alone = System.of([drug], seen="conc", fed=system.fed)
-        cmax[d, :wanted] = _pass(alone, over, doses[d : d + 1], windows=wanted).peak
+        seen = _pass(alone, over, doses[d : d + 1], windows=wanted)
+        cmax[d, :wanted], conc[d, :wanted] = seen.peak, seen.last
     if sedation.surface != "bliss":
         done = _pass(system, over, doses, trace=trace)
         parts, time_at = [done], done.time_at
@@ -114,7 +115,7 @@ def expose(
     )
     peak, peak_time = running(since, since_time) if grid.restarts else (since, since_time)
     auc = _joined([part.auc for part in parts])
-    exposure = Exposure(grid, peak, peak_time, cmax, auc, time_at, since, last)
+    exposure = Exposure(grid, peak, peak_time, cmax, auc, time_at, since, last, conc)
     return exposure, _trace(parts, grid) if trace else None
 
 

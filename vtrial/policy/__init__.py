@@ -19,8 +19,9 @@ they are arrays. What is done about what is seen is a matter of the arm: a react
 """
 
 from vtrial.policy.arm import Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
-from vtrial.policy.form import METRICS, Increment, Renal, Strengths, Tier, Titration
+from vtrial.policy.form import METRICS, Increment, Renal, Rounding, Strengths, Tier, Titration
 from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
+from vtrial.policy.monitoring import Monitoring
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds, reactions_to
 from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
@@ -41,6 +42,7 @@ __all__ = [
     "Increment",
     "Known",
     "Modifier",
+    "Monitoring",
     "Policies",
     "Policy",
     "PolicyFile",
@@ -48,6 +50,7 @@ __all__ = [
     "Regimen",
     "Regimens",
     "Renal",
+    "Rounding",
     "Rounds",
     "Route",
     "Slip",

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.dialysis import Sessions
-from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, refuse
+from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Rounding, refuse
+from vtrial.policy.monitoring import Monitoring
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds
 from vtrial.policy.regimen import Regimens
@@ -92,12 +93,18 @@ class Arm(Spec):
     """In which form doses are given, where it is not that of the drug's tablets. Later ones go on from earlier ones."""
     tapers: tuple[Taper, ...] = ()
     """How doses fall, from a time after the first one."""
+    rounded: Rounding | None = None
+    """How doses to be swallowed are rounded to what tablets, halves, capsules and sachets of the policy library make
+    up, before they go wrong: to the nearest, or down. Absent: they are exact, but for those that follow `monitoring`,
+    which are rounded to the nearest."""
     slips: tuple[Slip, ...] = ()
     """Doses that go wrong. A `mix` of the arm with and without them gives them a probability for each patient."""
     rounds: Rounds | None = None
     """When its patients are looked at, for `reactions`."""
     reactions: tuple[Reaction, ...] = ()
     """What is done about a patient who is seen at a level."""
+    monitoring: tuple[Monitoring, ...] = ()
+    """Concentrations that doses follow."""
     note: str | None = None
     """Remark."""
 
@@ -109,7 +116,7 @@ class Arm(Spec):
             raise refuse("an arm needs either 'drugs' or 'mix'")
         names = (
             *("otherwise", "start_day", "start_clock", "sessions", "review", "kinetic", "aki_overlay"),
-            *("routes", "tapers", "slips", "rounds", "reactions"),
+            *("routes", "tapers", "rounded", "slips", "rounds", "reactions", "monitoring"),
         )
         others = [name for name in names if getattr(self, name)]
         if self.mix and others:
@@ -118,7 +125,7 @@ class Arm(Spec):
             raise refuse(f"the shares of the mixture sum to {sum(self.mix.values()):g}, not to 1")
         if (self.rounds is None) != (not self.reactions):
             raise refuse("'rounds' and 'reactions' go together")
-        if text := self._review_unfit() or self._routes_unfit():
+        if text := self._review_unfit() or self._routes_unfit() or self._monitoring_unfit():
             raise refuse(text)
         return self
 
@@ -142,6 +149,25 @@ class Arm(Spec):
             return f"{' and '.join(asked)} go on with an earlier day's doses, and 'routes' may have changed since"
         return ""
 
+    def _monitoring_unfit(self) -> str:
+        """Why the monitoring cannot be, if it cannot."""
+        measured = [one.drug for one in self.monitoring]
+        if twice := sorted({drug for drug in measured if measured.count(drug) > 1}):
+            return f"'monitoring' of {', '.join(twice)} comes twice: give all times in one"
+        if other := sorted(set(measured) & {route.drug for route in self.routes}):
+            return f"'monitoring' doses {', '.join(other)} by what tablets there are, and 'routes' give it otherwise"
+        asked = sorted({reaction.do for reaction in self.reactions} & {"back", "stay"})
+        if measured and asked:
+            return f"'monitoring' changes the doses that {' and '.join(asked)} would go on with"
+        if measured and self.review:
+            return "'monitoring' changes doses, and 'review' puts policies in their place"
+        return ""
+
+    @property
+    def feedback(self) -> bool:
+        """Whether doses follow what is seen of the patient, so that they are not known beforehand."""
+        return bool(self.reactions or self.monitoring)
+
     @property
     def id(self) -> str:
         """Name of the arm: its key in the file."""
@@ -156,8 +182,10 @@ class Arm(Spec):
     @property
     def acts(self) -> list[str]:
         """What is done, and what happens, besides the doses of its policies, in words."""
-        return [*self._reviews(), *map(str, self.routes), *map(str, self.tapers), *map(str, self.slips),
-                *([str(self.rounds)] if self.rounds else []), *map(str, self.reactions)]  # fmt: skip
+        rounded = [f"doses rounded to tablets and capsules, {self.rounded}"] if self.rounded else []
+        return [*self._reviews(), *map(str, self.routes), *map(str, self.tapers), *rounded, *map(str, self.slips),
+                *([str(self.rounds)] if self.rounds else []), *map(str, self.reactions),
+                *map(str, self.monitoring)]  # fmt: skip
 
     def _reviews(self) -> list[str]:
         """How renal function is looked at, in words, where it is not by one creatinine at the first dose."""

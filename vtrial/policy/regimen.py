@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vtrial.model import SWALLOWED
 from vtrial.spec import InputError
 
 
@@ -127,6 +128,11 @@ class Regimen:
     def giving(self, amt: np.ndarray) -> Regimen:
         """The same doses, of other amounts in mg."""
         return Regimen(self.drug, self.time, amt, self.tinf, self.way)
+
+    @property
+    def solid(self) -> np.ndarray:
+        """Which doses are swallowed, as tablets are: bool (n_dose,)."""
+        return (self.way == SWALLOWED) & (self.tinf == 0)
 
     def followed_by(self, other: Regimen) -> Regimen:
         """These doses, then those of `other`, none of which is earlier."""

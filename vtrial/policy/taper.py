@@ -25,7 +25,7 @@ class Taper(Spec):
     """What is left of each dose from then on: 0 % is to stop at once."""
     step: Amount | None = None
     """By how much the daily dose of the day before `at` falls, then and again after every `every`, until none is left;
-    divided equally over the doses of the day. No dose is rounded to what a tablet gives."""
+    divided equally over the doses of the day; see the arm's `rounded` for tablets."""
     every: Duration | None = None
     """Time between steps."""
 

@@ -2,7 +2,7 @@
 
 One rule for every source: a dose rises to the ceiling and stays there (the last step is cut if it would
 pass it), it never falls, and a daily amount is divided equally over the doses of the day. What no tablet or
-capsule gives is not rounded here; `unavailable_doses` names it.
+capsule gives is not rounded here; `unavailable_doses` names it, and `Arm.rounded` rounds it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from vtrial.treatment.given import Given, Items, dose
 
 type Array = NDArray[np.float64]
 
-PARTS_OF_EXPOSURE = ("peak", "peak_time", "cmax", "auc", "time_at", "since", "last")
+PARTS_OF_EXPOSURE = ("peak", "peak_time", "cmax", "auc", "time_at", "since", "last", "conc")
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def treat(
     Outcomes
     """
     single = {id(one): one for arm in arms for one, _ in scenario.components(arm)}
-    plain = [arm for arm in single.values() if not arm.reactions]
+    plain = [arm for arm in single.values() if not arm.feedback]
     found = []
     if plain:
         with stage("dose"):
             given = dose(scenario, group, plain)
         value = _evaluated(scenario, group, given, reference, multiple)
         found.append(Outcomes(value, given.item, given.treated))
-    reacting = [arm for arm in single.values() if arm.reactions]
+    reacting = [arm for arm in single.values() if arm.feedback]
     for arm in reacting:
         with stage("rounds"):
             given = follow(scenario, group, arm, multiple=multiple)

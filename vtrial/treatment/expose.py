@@ -35,6 +35,7 @@ def expose_items(
     multiple: float = 1.0,
     trace: bool = False,
     looks: Sequence[float] | None = None,
+    measured: bool = False,
 ) -> tuple[Exposure, Trace | None]:
     """Exposure of items, and their trajectories.
 
@@ -50,8 +51,10 @@ def expose_items(
     trace : bool
         Whether trajectories are wanted.
     looks : sequence of float, optional
-        Times, h from the first dose, that take the place of the scenario's windows; neither concentrations nor times
-        at level are then worked out.
+        Times, h from the first dose, that take the place of the scenario's windows; times at level are then not worked
+        out, nor, unless they are `measured`, concentrations.
+    measured : bool
+        Whether concentrations at the looks are wanted.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def expose_items(
     timed, restarts = endpoint.levels_timed(endpoints), endpoint.restarts(endpoints)
     wanted = endpoint.concentration_windows(endpoints, windows)
     if looks is not None:
-        windows, timed, restarts, wanted = tuple(looks), (), (), 0
+        windows, timed, restarts, wanted = tuple(looks), (), (), len(looks) * measured
     share = {} if items.share is None else {"share": items.share}
     sedation = Sedation(
         scenario.spec.model.surface,

@@ -1,6 +1,7 @@
-"""Arms that react to what is seen: each patient divided into those of his sensitivity who fare alike.
+"""Arms whose doses follow what is seen: each patient divided into those of his sensitivity who fare alike.
 
-What is seen at a round depends on the patient's sensitivity, so doses do too. But given his kinetics, the sensitivities
+A concentration that is measured does not depend on sensitivity: its result changes the doses of all. But what is seen
+at a round depends on the patient's sensitivity, so doses do too. But given his kinetics, the sensitivities
 that take the same course lie side by side: whoever is more sensitive is at least as deep. So a patient is a whole that
 splits, at rounds, into shares of the distribution of sensitivity, each from one probability of being more sensitive to
 another; a share whose doses change is exposed anew, on the same kinetics, and nothing is sampled but the errors of
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from vtrial.patients import Group
 from vtrial.pharmacodynamics import level_probabilities
 from vtrial.policy import Arm, Regimen, reactions_to
 from vtrial.scenario import Scenario
-from vtrial.scheme import Plain
+from vtrial.scheme import Plain, normals
 from vtrial.treatment.expose import SLICE, expose_items, levels_of
-from vtrial.treatment.given import Given, Items, dose
+from vtrial.treatment.given import Given, Items, as_units, dose
 
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
@@ -42,8 +44,8 @@ class _Course:
 
 @dataclass(frozen=True)
 class _Shares:
-    """Shares of patients: the patient, the number of the course, from and to which probability, and the first round at
-    which it may still split; arrays of one shape."""
+    """Shares of patients: the patient, the number of the course, from and to which probability, and the first look at
+    which it may still change; arrays of one shape."""
 
     patient: Index
     course: Index
@@ -88,11 +90,30 @@ class _Courses:
             for d, own in enumerate(self.table):
                 horizon = origin + self.scenario.spec.treatment.horizon
                 new = reaction.rewritten(own[rows[d]], origin + now, origin + following, horizon)
+                if new is not own[rows[d]] and self.arm.rounded is not None:
+                    new = as_units(self.scenario, new, self.arm.rounded, origin + now)
                 rows[d] = self._row(d, new)
             to_come = any(one.every is None and now < one.first + one.hours for one in sessions)  # or it runs
             if (session := reaction.session(now)) is not None and not to_come:
                 sessions = (*sessions, session)
         return _Course(tuple(rows), sessions)
+
+    def multiplied(self, number: int, d: int, factor: Array, now: float) -> Index:
+        """The courses that follow, for each factor on the doses of a drug from `now` on, h from the start."""
+        course = self.all[number]
+        regimen, how = self.table[d][course.rows[d]], self.arm.rounded or "nearest"
+        later = regimen.time >= now
+        before, place = np.unique(regimen.amt[later], return_inverse=True)
+        after = self.scenario.policies.strengths[regimen.drug].rounded(factor[:, None] * before, how)
+        kinds, kind = np.unique(after, axis=0, return_inverse=True)
+        numbers = []
+        for amounts in kinds:
+            amt = regimen.amt.copy()
+            amt[later] = amounts[place]
+            rows = [*course.rows]
+            rows[d] = self._row(d, regimen.giving(amt))
+            numbers.append(self.number(_Course(tuple(rows), course.sessions)))
+        return np.array(numbers, np.int64)[kind.ravel()]
 
     def session_of(self, shares: _Shares) -> tuple[list[tuple[Sessions, ...]], Index]:
         """The sets of sessions of all courses, and the number of each share's."""
@@ -114,7 +135,7 @@ def follow(scenario: Scenario, group: Group, arm: Arm, *, multiple: float) -> Gi
     scenario : Scenario
     group : Group
     arm : Arm
-        With `rounds` and `reactions`.
+        With `feedback`.
     multiple : float
         Factor on all doses.
 
@@ -158,35 +179,79 @@ def _items(courses: _Courses, shares: _Shares) -> Items:
     return Items(table, [row for _, row in used], shares.patient, (shares.begin, shares.end))
 
 
+class _Event(NamedTuple):
+    """A look at a patient: a sample for the monitoring of that number, or -1 for a round; which of them it is; and its
+    time, h from the first dose."""
+
+    time: float
+    monitoring: int
+    number: int
+
+
+def _events(arm: Arm, clock: float, until: float) -> tuple[list[_Event], list[float]]:
+    """Samples and rounds in order, a sample before a round of the same time; and the times of the rounds."""
+    rounds = [] if arm.rounds is None else arm.rounds.times(clock, until)
+    samples = [_Event(t, m, j) for m, one in enumerate(arm.monitoring) for j, t in enumerate(one.at) if t < until]
+    looks = [*samples, *(_Event(t, -1, j) for j, t in enumerate(rounds))]
+    return sorted(looks, key=lambda event: (event.time, event.monitoring < 0)), rounds
+
+
 def _look(
     scenario: Scenario, group: Group, arm: Arm, courses: _Courses, shares: _Shares, multiple: float
 ) -> tuple[_Shares, _Shares]:
-    """Look at shares at all their rounds: what stays on its course to the end, and what changes it."""
+    """Look at shares at all times: what stays on its course to the end, and what changes it."""
     items = _items(courses, shares)
     origin = float(items.origin[0])
-    assert arm.rounds is not None
-    clock = scenario.spec.treatment.start + origin
-    times = arm.rounds.times(clock, scenario.windows[-1])
-    sessions = courses.all[int(shares.course[0])].sessions
-    if not times:
+    events, rounds = _events(arm, scenario.spec.treatment.start + origin, scenario.windows[-1])
+    if not events:
         return shares, shares[:0]
-    drives = expose_items(scenario, group, items, sessions, multiple=multiple, looks=times)[0].last[0]
+    times = sorted({event.time for event in events})
+    sessions, measured = courses.all[int(shares.course[0])].sessions, bool(arm.monitoring)
+    exposure, _ = expose_items(scenario, group, items, sessions, multiple=multiple, looks=times, measured=measured)
     draw = shares.patient // group.shape[1]
     r, omega = levels_of(scenario, group), group.theta["omega_S"]
     source, here, changed = np.arange(len(shares.patient)), shares, []
-    for j in range(len(times)):
+    for k, event in enumerate(events):
         if not len(source):
             break
-        depth = level_probabilities(drives[j, source][None], draw[source], r, omega)
-        seen = _seen(scenario, group, arm, here.patient, j, r.shape[1])
-        next_course = np.stack([_next(courses, here, level, j, times, origin) for level in seen])
-        next_course = np.where(here.round > j, here.course, next_course)
-        pieces, from_source = _split(here, depth, next_course, j)
+        at = times.index(event.time)
+        if event.monitoring < 0:
+            depth = level_probabilities(exposure.last[:1, at, source], draw[source], r, omega)
+            seen = _seen(scenario, group, arm, here.patient, event.number, r.shape[1])
+            after = np.stack([_next(courses, here, level, event.number, rounds, origin) for level in seen])
+        else:
+            depth = np.zeros((r.shape[1], len(source)))
+            conc = exposure.conc[:, at, source]
+            after = np.tile(_dosed_anew(scenario, group, courses, here, event, conc, origin), (r.shape[1] + 1, 1))
+        after = np.where(here.round > k, here.course, after)
+        pieces, from_source = _split(here, depth, after, k)
         moved = pieces.course != here.course[from_source]
         changed.append(pieces[moved])
         source = source[from_source[~moved]]
         here = pieces[~moved]
     return here, _Shares.joined([shares[:0], *changed])
+
+
+def _dosed_anew(
+    scenario: Scenario, group: Group, courses: _Courses, shares: _Shares, event: _Event, conc: Array, origin: float
+) -> Index:
+    """The course that follows the result of a sample, of each share; `conc` (drug, share) in mg/L."""
+    monitoring = courses.arm.monitoring[event.monitoring]
+    d = scenario.drugs.index(monitoring.drug)
+    name = f"{monitoring.drug} {event.number}"
+    z = normals(Plain(scenario.spec.simulation.seed), "assay", group.stratum, name, *_numbers(group))
+    factor = monitoring.factor(conc[d], z.ravel()[shares.patient])
+    after = shares.course.copy()
+    for number in np.unique(shares.course[factor != 1]).tolist():
+        mine = (shares.course == number) & (factor != 1)
+        after[mine] = courses.multiplied(number, d, factor[mine], origin + event.time + monitoring.delay)
+    return after
+
+
+def _numbers(group: Group) -> tuple[range, range]:
+    """Numbers of the group's draws and patients."""
+    draws, patients = (range(numbers[0], numbers[-1] + 1) for numbers in (group.draws, group.patients))
+    return draws, patients
 
 
 def _seen(scenario: Scenario, group: Group, arm: Arm, patient: Index, j: int, levels: int) -> list[Index]:
@@ -195,8 +260,7 @@ def _seen(scenario: Scenario, group: Group, arm: Arm, patient: Index, j: int, le
     if not arm.rounds.misjudged:
         return [np.full(len(patient), level) for level in range(levels + 1)]
     luck = Plain(scenario.spec.simulation.seed)
-    draws, who = (range(numbers[0], numbers[-1] + 1) for numbers in (group.draws, group.patients))
-    u = luck.uniforms("round", group.stratum, str(j), draws, who).ravel()[patient]
+    u = luck.uniforms("round", group.stratum, str(j), *_numbers(group)).ravel()[patient]
     return [np.minimum(np.searchsorted(np.cumsum(row), u, side="right"), levels) for row in arm.rounds.misjudged]
 
 

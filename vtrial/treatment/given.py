@@ -12,7 +12,7 @@ from vtrial.decision import Seen, decide
 from vtrial.dialysis import Sessions
 from vtrial.items import combine, items
 from vtrial.patients import Group
-from vtrial.policy import Arm, Regimen, Regimens, Route, Slip, Taper
+from vtrial.policy import Arm, Regimen, Regimens, Rounding, Route, Slip, Taper
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
@@ -130,7 +130,7 @@ def _regimens(scenario: Scenario, arm: Arm, group: Group, known: Seen) -> dict[s
         found = {drug: own.then(later[drug], first + hours) for drug, own in found.items()}
     found = _changed(arm.routes, Route.given, found)
     found = _changed(arm.tapers, Taper.tapered, _stopped(found, scenario.spec.treatment.stop))
-    return _slipped(scenario, group, arm, found)
+    return _slipped(scenario, group, arm, _rounded(scenario, arm, found))
 
 
 def _decided(scenario: Scenario, arm: Arm, group: Group, known: Seen, hours: float) -> dict[str, Regimens]:
@@ -186,6 +186,26 @@ def _changed[T: (Route, Taper)](
             found = Regimens(table, own.index, own.treated).where(first == origin, found)
         given = given | {one.drug: found}
     return given
+
+
+def _rounded(scenario: Scenario, arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
+    """What the pharmacy hands out."""
+    if arm.rounded is None:
+        return given
+    return {
+        drug: Regimens(tuple(as_units(scenario, regimen, arm.rounded) for regimen in own.table), own.index, own.treated)
+        for drug, own in given.items()
+    }
+
+
+def as_units(scenario: Scenario, regimen: Regimen, how: Rounding, since: float = -np.inf) -> Regimen:
+    """The same doses, those to be swallowed from a time on rounded to what the drug's solid units make up."""
+    strengths, amt = scenario.policies.strengths.get(regimen.drug), regimen.amt.copy()
+    which = regimen.solid & (regimen.time >= since)
+    if strengths is None or not which.any():
+        return regimen
+    amt[which] = strengths.rounded(amt[which], how)
+    return regimen.giving(amt)
 
 
 def _slipped(scenario: Scenario, group: Group, arm: Arm, given: dict[str, Regimens]) -> dict[str, Regimens]:
