@@ -112,14 +112,25 @@ def test_finds_what_a_run_of_every_start_finds(few, found, write):
         chosen = zip(found["amt"].values[s], found["freq"].values[s], strict=True)
         assert [(d.amt, d.freq) for d in starts[best].doses] == [(amt, str(freq)) for amt, freq in chosen]
         at_best = coma.sel(arm=f"S{best}", stratum=stratum)
-        mean = found["risk"].sel(arm="start", stratum=stratum, stat="mean")
-        assert float(mean) == pytest.approx(float(at_best.mean()), rel=1e-12)
-        assert float(found["allowed"].sel(arm="start", stratum=stratum)) == float((at_best < 0.0001).mean())
-        reference = found["risk"].sel(arm="ARM1_GUIDELINE", stratum=stratum, stat="mean")
-        assert float(reference) == pytest.approx(
-            float(coma.sel(arm="ARM1_GUIDELINE", stratum=stratum).mean()), rel=1e-12
-        )
+        assert float((at_best < 0.0001).mean()) >= 0.7
         assert int(found["tried"][s]) < len(starts) / 2
+
+
+def test_the_start_is_judged_on_the_patients_of_the_next_seed(scenario):
+    """With parameters at their medians the seed moves patients alone: a run with the next one has the same risks."""
+    median = ("  draws_from: prior", "  parameters: median")
+    found = optimise(scenario(FEW, median), threads=1)
+    doses = zip(found["drug"].values, found["amt"].values[1], found["freq"].values[1], strict=True)
+    drugs = ", ".join(f"{drug}: {{dose: {amt:g} mg, freq: {freq}}}" for drug, amt, freq in doses)
+    best = ("  start:", f"  define:\n    BEST: {{drugs: {{{drugs}}}}}\n  start:")
+    listed = ("arms: [ARM0_INDEX, ARM1_GUIDELINE, ARM10_BAC_ONLY]", "arms: [ARM1_GUIDELINE, BEST]")
+    seed = scenario().spec.simulation.seed
+    coma = run(scenario(median, best, listed, (f"seed: {seed}", f"seed: {seed + 1}")), threads=1)["risk"]["mean"]
+    expected = coma.sel(outcome="level3_72h", stratum=str(found["stratum"].values[1]))
+    for ours, theirs in (("start", "BEST"), ("ARM1_GUIDELINE", "ARM1_GUIDELINE")):
+        own = found.isel(stratum=1).sel(arm=ours)
+        assert float(own["risk"].sel(stat="mean")) == pytest.approx(float(expected.sel(arm=theirs).mean()), rel=1e-12)
+        assert float(own["allowed"]) == float((expected.sel(arm=theirs) < 0.0001).mean())
 
 
 def test_risk_grows_with_what_dominates_patient_by_patient(few):

@@ -769,3 +769,22 @@ def test_own_dynamics_need_no_ready_made_part():
     )  # fmt: skip
     _, trace = solve(decay, {"k": 0.3, "x.tlag": 0.0, "x.F": 1.0, "x.C50": 1.0}, (np.empty(0), np.empty(0)), trace=True)
     assert trace.conc[:, 0, 0] == pytest.approx(5.0 * np.exp(-0.3 * trace.time), rel=1e-8)
+
+
+def test_what_begins_and_ends_within_an_hour_is_not_stepped_over():
+    """Elimination 5 /h from 100 to 101 h, else 0.02 /h: what is left is exp(-0.02 (t - 1) - 5) of the dose."""
+
+    def slope(t, x, par):
+        return [-(5.0 if 100.0 <= t < 101.0 else 0.02) * x[0]]
+
+    def conc(x, par):
+        return [x[0]]
+
+    pulse = Dynamics(("x",), ("body",), ("x.tlag", "x.F", "x.C50"), ("body",), slope, conc, conc, breaks=(100.0, 101.0))
+    par = {"x.tlag": 0.0, "x.F": 1.0, "x.C50": 1.0}
+    both = together(pulse, effect_site(linear(Drug("y", 1))))
+    for dynamics in (pulse, both):
+        _, track = solve(dynamics, par | parameters([Drug("y", 1)]), ONCE, windows=(168.0,), trace=True)
+        assert track.conc[-1, 0, 0] == pytest.approx(100 * np.exp(-0.02 * 167 - 5), rel=1e-6)
+    with pytest.raises(ValueError, match="not all finite"):
+        replace(pulse, breaks=(np.inf,))

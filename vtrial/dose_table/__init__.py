@@ -1,7 +1,8 @@
 """The largest start whose risk stays below a limit with a stated probability, stratum by stratum.
 
 All starts are tried on the same patients and draws. That a start with more of a drug at each time carries at least the
-risk of one with less is exact, patient by patient: so few of the starts need to be tried.
+risk of one with less is exact, patient by patient: so few of the starts need to be tried. The one that is chosen is
+judged beside the arms on other patients, those of the next seed: of many the best is the luckiest too.
 
 | module | holds |
 |---|---|
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,8 @@ def optimise(
         amt (stratum, drug), mg; freq (stratum, drug); daily (stratum, drug), mg/day; value (stratum), the least of the
         drugs' daily doses relative to those that the reference arm gives the reference patient; risk (arm, stratum,
         stat), of the start (arm "start") and of the scenario's arms; allowed (arm, stratum), the probability over draws
-        that the risk is below the limit; tried (stratum), how many of the starts were; candidates, how many there are.
+        that the risk is below the limit, of the start too on other patients than it was chosen by; tried (stratum),
+        how many of the starts were; candidates, how many there are.
 
     Raises
     ------
@@ -97,16 +99,17 @@ def optimise(
     place = [outcome.name for outcome in scenario.outcomes].index(asked.outcome)
     draws = scenario.parameters(posterior)
     prepared = Prepared.of(scenario, draws)
+    judged = replace(prepared, scheme=scenario.scheme(scenario.patients, others=True))
     usual = usual_daily(scenario, draws)
     starts = starts_that_exist(scenario.drugs, scenario.policies, asked.most, usual)
     worse = dominance(starts, scenario.spec.treatment.start)
     strata = [stratum.name for stratum in scenario.population.strata]
     done = 0
 
-    def risks(stratum: str, arms: list[Arm]) -> tuple[Array, Array]:
+    def risks(patients: Prepared, stratum: str, arms: list[Arm]) -> tuple[Array, Array]:
         """Mean over patients, and its noise: (arm, draw)."""
         blocks = blocks_of(scenario, [stratum], arms=len(arms), **within)
-        found = [reduce_block(prepared, block, arms, 0)[0] for block in blocks]
+        found = [reduce_block(patients, block, arms, 0)[0] for block in blocks]
         mean, noise = (np.concatenate([getattr(one, of)[:, place] for one in found], 1) for of in ("mean", "noise"))
         return mean, noise
 
@@ -114,11 +117,12 @@ def optimise(
         nonlocal done
 
         def allowed(number: int) -> bool:
-            risk, _ = risks(stratum, [starts[number].arm()])
+            risk, _ = risks(prepared, stratum, [starts[number].arm()])
             return bool(np.mean(risk < asked.below) >= asked.probability)
 
         best, tried = best_allowed(worse, allowed)
-        mean, noise = risks(stratum, [starts[best].arm(), *scenario.arms] if best else list(scenario.arms))
+        arms = [starts[best].arm(), *scenario.arms] if best else list(scenario.arms)
+        mean, noise = risks(judged, stratum, arms)
         if not best:  # nothing is given to anyone: no risk
             mean, noise = (np.concatenate([np.zeros((1, scenario.draws)), one]) for one in (mean, noise))
         done += 1

@@ -30,7 +30,8 @@ RTOL, ATOL = 1e-10, 1e-15
 """Local error that LSODA may make: of each state, and of its scale (its initial value, else the largest dose)."""
 
 LONGEST_STEP = 4.0
-"""Longest step of the solver in h, so that it does not step over what a slope does at some time of the day."""
+"""Longest step of the solver in h, so that it does not step over what a slope does at some time of the day; for what
+is shorter, or abrupt, a model names its `breaks`."""
 
 MOST_STEPS = 50_000
 """Steps between two doses after which a patient counts as unsolved."""
@@ -258,7 +259,7 @@ def _solve(patient: _Patient, doses: _Doses, horizon: float) -> _Track:
     largest = max([mg for _, _, mg in doses.boluses] + [rate * (b - a) for a, b, _, rate in doses.infusions], default=0)
     atol = ATOL * np.where(before == 0, largest or 1.0, np.abs(before))
     times = [t for t, *_ in doses.boluses] + [t for a, b, *_ in doses.infusions for t in (a, b)]
-    cuts = np.unique([0.0, horizon, *(t for t in times if 0 < t < horizon)])
+    cuts = np.unique([0.0, horizon, *(t for t in (*times, *dynamics.breaks) if 0 < t < horizon)])
     x, pieces = before.copy(), []
     for start, stop in pairwise(cuts.tolist()):
         for at, state, mg in doses.boluses:

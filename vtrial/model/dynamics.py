@@ -13,6 +13,7 @@ The ready-made ones are built from three choices: how a drug is eliminated (`lin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -56,11 +57,14 @@ class Dynamics:
         ``initial(par)``: the states before the first dose; empty for all zero.
     duration : tuple of (str or None)
         Per drug the parameter that says for how long (h) each dose flows into its entry; empty for never.
+    breaks : tuple of float
+        Times, h from the first dose, at which the slope jumps: the solver stops there, and does not step over what
+        begins and ends between two of its steps.
 
     Raises
     ------
     ValueError
-        If names clash, or an entry is no state.
+        If names clash, an entry is no state, or a break is not a finite time.
 
     Examples
     --------
@@ -82,6 +86,7 @@ class Dynamics:
     Ce: Callable[[Any, Par], Rows]
     initial: Callable[[Par], Rows] = _nothing
     duration: tuple[str | None, ...] = ()
+    breaks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for what in ("drugs", "states", "parameters"):
@@ -92,6 +97,8 @@ class Dynamics:
             raise ValueError(f"entry {self.entry} does not name one of the states {self.states} per drug {self.drugs}")
         if self.duration and len(self.duration) != len(self.drugs):
             raise ValueError(f"duration {self.duration} does not name one parameter, or None, per drug {self.drugs}")
+        if not all(math.isfinite(time) for time in self.breaks):
+            raise ValueError(f"breaks {self.breaks} are not all finite times in h")
         needed = {f"{drug}.{p}" for drug in self.drugs for p in ("tlag", "F", "C50")} | {d for d in self.duration if d}
         if missing := sorted(needed - set(self.parameters)):
             raise ValueError(f"parameters lack {missing}")
@@ -388,4 +395,5 @@ def together(*parts: Dynamics) -> Dynamics:
         Ce=lambda x, par: [row for part, span in placed for row in part.Ce(x[span], par)],
         initial=initial,
         duration=sum((part.duration or (None,) * len(part.drugs) for part in parts), ()),
+        breaks=sum((part.breaks for part in parts), ()),
     )

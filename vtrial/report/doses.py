@@ -150,7 +150,8 @@ def limit_text(found: xr.Dataset) -> str:
     return (
         f"Allowed: {attrs['outcome']} below {digits.probability(attrs['below'])} in {attrs['probability']:.0%} of the "
         f"draws of the parameters. Best of {attrs['candidates']:,} starts that exist: the one that gives most of the "
-        f"drug of which it gives least, relative to {usual}; then most of both, then the fewest doses."
+        f"drug of which it gives least, relative to {usual}; then most of both, then the fewest doses. Risks and "
+        f"P(below limit) are those of other patients than the start was chosen by."
     )
 
 

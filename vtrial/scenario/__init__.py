@@ -229,15 +229,16 @@ class Scenario:
         """Names of the model's drugs."""
         return [drug.name for drug in self.model.drugs]
 
-    def scheme(self, patients: int) -> Scheme:
-        """How the uniform numbers of the patients are spread, with that many in a draw."""
+    def scheme(self, patients: int, *, others: bool = False) -> Scheme:
+        """How the uniform numbers of the patients are spread, with that many in a draw; `others`: of other patients."""
         asked = self.spec.simulation
+        seed = asked.seed + others
         if asked.sampling == "plain":
-            return Plain(asked.seed)
+            return Plain(seed)
         # what varies in dialysis alone is drawn plainly: whether a stratum has sessions moves no other
         etas = [name for name in eta_names(self.model) if name not in self.model.clearances_by_dialysis]
         kinds = {"population": self.population.words, "eta": etas, "sensitivity": self.drugs}
-        return Sobol(asked.seed, patients, [(kind, name) for kind, names in kinds.items() for name in names])
+        return Sobol(seed, patients, [(kind, name) for kind, names in kinds.items() for name in names])
 
     @property
     def replicates(self) -> int | None:
