@@ -101,6 +101,12 @@ def link(drive: Array) -> Array:
     return 1 / (1 + np.exp(-B0 - drive))
 
 
+def mean_link(drive: Array) -> float:
+    """Mean of the link, a part at a time that stays in the cache."""
+    parts = range(0, len(drive), 8192)
+    return float(sum(link(drive[first : first + 8192]).sum() for first in parts)) / len(drive)
+
+
 # -------------------------------------------------------------------------------------------- vtrial
 
 
@@ -110,14 +116,18 @@ def by_vtrial(patients: Patients, workload: Workload = W1, threads: int = 1) -> 
     par = dict(patients) | {"A.C50": 1 / B1, "B.C50": 1 / B2}
     for name, ke0 in KE0.items():
         par |= {f"{name}.ke0": ke0, f"{name}.F": 1.0, f"{name}.tlag": 0.0}
-    same = np.zeros(n, np.int64)
+    same, start, sedation = _everyone(n)
     doses = [([(time, np.full(len(time), DOSE[name]))], same) for name, time in workload.doses.items()]
-    one = np.ones(n)
-    sedation = Sedation("greco", one, one * B3 / (B1 * B2), one, 24 * one, same, np.empty((1, 0)), np.ones(1))
-    exposure, _ = expose(
-        System.of(DRUGS), par, doses, np.zeros(n), sedation, workload.grid, cmax_windows=0, threads=threads
-    )
+    exposure, _ = expose(System.of(DRUGS), par, doses, start, sedation, workload.grid, cmax_windows=0, threads=threads)
     return exposure.peak[0, -1]
+
+
+@cache
+def _everyone(n: int) -> tuple[NDArray[np.int64], Array, Sedation]:
+    """What W1 has no patient differ in: the row of the regimens, the time of the first dose, sedation."""
+    one, same = np.ones(n), np.zeros(n, np.int64)
+    sedation = Sedation("greco", one, one * B3 / (B1 * B2), one, 24 * one, same, np.empty((1, 0)), np.ones(1))
+    return same, np.zeros(n), sedation
 
 
 def run_vtrial(patients: Patients, workload: Workload = W1, threads: int = 1) -> tuple[float, Array]:
@@ -125,14 +135,15 @@ def run_vtrial(patients: Patients, workload: Workload = W1, threads: int = 1) ->
     n = len(patients["A.CL"])
     blocks = (part(patients, slice(first, first + BLOCK)) for first in range(0, n, BLOCK))
     best = np.concatenate([by_vtrial(block, workload, threads) for block in blocks])
-    return float(link(best).mean()), best
+    return mean_link(best), best
 
 
 def stream(n: int, workload: Workload = W1, threads: int = 1) -> float:
     """Mean link of n patients who are drawn block by block and kept no longer than their block."""
     total = 0.0
     for first in range(0, n, BLOCK):
-        total += float(link(by_vtrial(draw(min(BLOCK, n - first), (SEED, first)), workload, threads)).sum())
+        block = min(BLOCK, n - first)
+        total += block * mean_link(by_vtrial(draw(block, (SEED, first)), workload, threads))
     return total / n
 
 
@@ -179,7 +190,7 @@ def run_numpy(patients: Patients, workload: Workload = W1, threads: int = 1) -> 
     blocks = [part(patients, slice(first, first + 2000)) for first in range(0, n, 2000)]
     with ThreadPoolExecutor(threads) as pool:
         best = np.concatenate(list(pool.map(partial(by_numpy, workload=workload), blocks)))
-    return float(link(best).mean()), best
+    return mean_link(best), best
 
 
 # ------------------------------------------------------------------------------------------------- C

@@ -180,7 +180,8 @@ def clocks_of(
     rises, ordered = (np.array([getattr(s, name) for s in schedules], np.int64) for name in ("rises", "ordered"))
     laid = _lay_out(tuple(clocks), windows)
     rest = first_amount, amount, so_far, rises, ordered, anew
-    return Clocks._make((order, code[order], of_vector, *laid, *rest))
+    each = code[order] if len(combinations) > 1 else np.zeros(len(order), np.int64)
+    return Clocks._make((order, each, of_vector, *laid, *rest))
 
 
 def _bytes(values: Any) -> bytes:
@@ -221,7 +222,9 @@ def _line_up(code: Index, clock: Index, n_clock: int) -> tuple[Index, Index]:
     """Patients in the order of clocks and combinations, whole vectors each; and the clock of each vector."""
     if len(clock) == 1:
         vectors = -(-len(code) // LANES)
-        return np.minimum(np.arange(LANES * vectors), len(code) - 1), np.zeros(vectors, np.int64)
+        order = np.arange(LANES * vectors)
+        order[len(code) :] = len(code) - 1
+        return order, np.zeros(vectors, np.int64)
     place = np.empty(len(clock), np.uint16 if len(clock) < 2**16 else np.int64)
     place[np.argsort(clock, kind="stable")] = np.arange(len(clock))
     order = np.argsort(place[code], kind="stable")
