@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # not its functions: scipy.special is read when one is first called, which takes a third of a second
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from vtrial.compiled import inlined, plain
 from vtrial.model import Surface
@@ -104,7 +104,7 @@ def level_probability(peaks: Sequence[Any], r: Any, omega_S: Any) -> Any:
     0.5
     """
     with np.errstate(divide="ignore"):  # log 0 = -inf: an untreated patient has probability exactly 0
-        each = [ndtr((np.log(peak) - np.log(r)) / omega_S) for peak in peaks]
+        each = [scipy.special.ndtr((np.log(peak) - np.log(r)) / omega_S) for peak in peaks]
     return _union(each)
 
 
@@ -136,9 +136,11 @@ def level_probabilities(peaks: Array, draw: NDArray[np.integer], r: Array, omega
         logs = np.log(peaks)
         for level, union in enumerate(out):
             own_r = log_r[draw, level]
-            ndtr((logs[0] - own_r) / own_omega, out=union)
+            scipy.special.ndtr((logs[0] - own_r) / own_omega, out=union)
             for log in logs[1:]:
-                union += ndtr((log - own_r) / own_omega) * (1.0 - union)  # 1 - prod(1 - p) without its cancellation
+                union += scipy.special.ndtr((log - own_r) / own_omega) * (
+                    1.0 - union
+                )  # 1 - prod(1 - p) without its cancellation
     return out
 
 
@@ -169,9 +171,9 @@ def both_levels(early: Sequence[Any], late: Sequence[Any], r_early: Any, r_late:
         first = [(np.log(peak) - np.log(r_early)) / omega_S for peak in early]
         second = [(np.log(peak) - np.log(r_late)) / omega_S for peak in late]
     if len(first) == 1:
-        return ndtr(np.minimum(first[0], second[0]))
+        return scipy.special.ndtr(np.minimum(first[0], second[0]))
     either = [np.maximum(a, b) for a, b in zip(first, second, strict=True)]
-    one, other, any_ = (_union([ndtr(x) for x in each]) for each in (first, second, either))
+    one, other, any_ = (_union([scipy.special.ndtr(x) for x in each]) for each in (first, second, either))
     return np.maximum(one + other - any_, 0.0)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from vtrial.compiled import compiled, inlined
 
@@ -121,4 +121,4 @@ def uniforms(
 
 def normals(stream: tuple[int, int], draws: range, patients: range = range(1)) -> NDArray[np.float64]:
     """Draw standard normal numbers by inversion, shape (draw, patient); arguments as for `bits`."""
-    return ndtri(uniforms(stream, draws, patients))
+    return scipy.special.ndtri(uniforms(stream, draws, patients))

@@ -20,8 +20,8 @@ from threading import Lock
 from typing import Literal, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from vtrial.problem import InputError
 from vtrial.sample import bits, key, uniforms
@@ -60,7 +60,7 @@ def normals(scheme: Scheme, kind: str, stratum: str, name: str, draws: range, pa
     >>> normals(Plain(1), "eta", "a", "CL", range(3), range(5)).shape
     (3, 5)
     """
-    return ndtri(scheme.uniforms(kind, stratum, name, draws, patients))
+    return scipy.special.ndtri(scheme.uniforms(kind, stratum, name, draws, patients))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtr
 
 from vtrial.spec import Duration
 
@@ -96,7 +96,7 @@ class Seen:
         """Whether the patient's own sensitivity lies in the share."""
         if self.share is None:
             return True
-        above = ndtr(-self.z[0])
+        above = scipy.special.ndtr(-self.z[0])
         return (above >= self.share[0]) & (above < self.share[1])
 
     def of_draw(self, values: Array) -> Array:

@@ -8,11 +8,11 @@ beyond 8 SDs its value, 6e-16, counts as zero. There is no division: on vectors 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.polynomial import Polynomial, chebyshev
-from scipy.special import log_ndtr
 
 from vtrial.compiled import inlined
 from vtrial.lanes import (
@@ -52,9 +52,14 @@ def _slope_of_log2(x):
     return np.log1p(x) / x * LOG2_E
 
 
+def _log2_of_tail(t: float) -> float:
+    """Binary logarithm of the probability to be more than t SDs below the mean."""
+    return math.log2(0.5 * math.erfc(t * 0.5**0.5))
+
+
 SERIES = (
     *_natural(_slope_of_log2, 0.5**0.5 - 1, 2**0.5 - 1, 7),
-    *_interpolated(lambda t: log_ndtr(-t) * LOG2_E, 0.0, FARTHEST, 11),
+    *_interpolated(np.vectorize(_log2_of_tail), 0.0, FARTHEST, 11),
     *_natural(np.exp2, -0.5, 0.5, 5),
 )
 """Coefficients of the functions in single precision."""

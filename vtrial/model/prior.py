@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri
+import scipy
 
 type Values = Mapping[str, Any]
 """Named numbers or arrays that broadcast against each other."""
@@ -38,8 +38,8 @@ class LogNormal:
     upper: float = float("inf")
 
     def quantile(self, p: Any) -> Any:
-        inside = ndtr(np.log(self.upper / self.median) / self.sdlog)
-        return self.median * np.exp(self.sdlog * ndtri(p * inside))
+        inside = scipy.special.ndtr(np.log(self.upper / self.median) / self.sdlog)
+        return self.median * np.exp(self.sdlog * scipy.special.ndtri(p * inside))
 
     def __str__(self) -> str:
         bound = f", below {self.upper:g}" if np.isfinite(self.upper) else ""
@@ -54,7 +54,7 @@ class Normal:
     sd: float
 
     def quantile(self, p: Any) -> Any:
-        return self.mean + self.sd * ndtri(p)
+        return self.mean + self.sd * scipy.special.ndtri(p)
 
     def __str__(self) -> str:
         return f"normal({self.mean:g}, SD {self.sd:g})"
@@ -67,7 +67,7 @@ class HalfNormal:
     scale: float
 
     def quantile(self, p: Any) -> Any:
-        return self.scale * ndtri(0.5 + 0.5 * p)
+        return self.scale * scipy.special.ndtri(0.5 + 0.5 * p)
 
     def __str__(self) -> str:
         return f"half-normal(scale {self.scale:g})"
@@ -81,7 +81,7 @@ class Beta:
     b: float
 
     def quantile(self, p: Any) -> Any:
-        return betaincinv(self.a, self.b, p)
+        return scipy.special.betaincinv(self.a, self.b, p)
 
     def __str__(self) -> str:
         return f"beta({self.a:g}, {self.b:g})"

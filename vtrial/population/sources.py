@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from vtrial.population.covariates import Cell, fill
 from vtrial.population.renal import derive
@@ -152,7 +152,7 @@ class RowSource:
         people = {name: values[np.minimum(drawn, len(values) - 1)] for name, values in self.rows.items()}
         if numbers.attempt < JITTER_ATTEMPTS:
             for name, (sd, relative) in self.jitter.items():
-                step = sd * ndtri(numbers.uniforms(f"jitter {name}"))
+                step = sd * scipy.special.ndtri(numbers.uniforms(f"jitter {name}"))
                 people[name] = people[name] * np.exp(step) if relative else people[name] + step
         return derive(people)
 
