@@ -164,12 +164,13 @@ def test_population_is_the_weighted_mean_of_strata_and_its_noise_that_of_indepen
     rng = np.random.default_rng(6)
     mean, noise = rng.random((2, 3, 50)), rng.random((2, 3, 50))
     weight = np.array([0.5, 0.3, 0.2])
-    grown = standardise(
+    whole = standardise(
         Sums(mean[:, :, None], noise[:, :, None], 2 * noise[:, :, None], np.ones((2, 3, 1, 50))), weight
     )
-    assert grown.mean[:, 3, 0] == pytest.approx(np.tensordot(weight, mean, (0, 1)))
-    assert grown.noise[:, 3, 0] == pytest.approx(np.tensordot(weight**2, noise, (0, 1)))
-    assert grown.paired_noise[:, 3, 0] == pytest.approx(2 * np.tensordot(weight**2, noise, (0, 1)))
+    assert whole.mean.shape == (2, 1, 1, 50)
+    assert whole.mean[:, 0, 0] == pytest.approx(np.tensordot(weight, mean, (0, 1)))
+    assert whole.noise[:, 0, 0] == pytest.approx(np.tensordot(weight**2, noise, (0, 1)))
+    assert whole.paired_noise[:, 0, 0] == pytest.approx(2 * np.tensordot(weight**2, noise, (0, 1)))
     found = estimates(mean, weight=weight)
     assert found["value"].sel(stratum=POPULATION, stat="mean").values[:, 0] == pytest.approx(mean.mean(2) @ weight)
     assert found["weight"].values.tolist() == [0.5, 0.3, 0.2, 1.0]

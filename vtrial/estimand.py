@@ -140,19 +140,22 @@ class Sums:
         self.mean[where], self.noise[where] = moments.mean, moments.noise
         self.paired_noise[where], self.treated[where] = moments.paired_noise, moments.treated
 
+    def __getitem__(self, strata: slice) -> Sums:
+        """Those of some strata."""
+        return Sums(*(getattr(self, name)[:, strata] for name in self.__dataclass_fields__))
+
 
 def standardise(sums: Sums, weight: Array) -> Sums:
-    """Append the population: strata weighted by their share, as one more stratum."""
+    """The population as the only stratum: strata weighted by their share."""
 
-    def grow(values: Array, weights: Array) -> Array:
-        whole = np.einsum("as...,s->a...", values, weights)
-        return np.concatenate([values, whole[:, None]], axis=1)
+    def whole(values: Array, weights: Array) -> Array:
+        return np.einsum("as...,s->a...", values, weights)[:, None]
 
     return Sums(
-        grow(sums.mean, weight),
-        grow(sums.noise, weight**2),
-        grow(sums.paired_noise, weight**2),
-        grow(sums.treated, weight),
+        whole(sums.mean, weight),
+        whole(sums.noise, weight**2),
+        whole(sums.paired_noise, weight**2),
+        whole(sums.treated, weight),
     )
 
 
@@ -221,38 +224,16 @@ def estimate(
     """
     import xarray as xr  # half a second: not needed to check a scenario
 
-    grown = derive(standardise(sums, weight), derived, [outcome.name for outcome in outcomes])
-    outcomes = [*outcomes, *(number.outcome for number in derived)]
-    reference = arms.index(spec.reference)
     names = [outcome.name for outcome in outcomes]
-    base = grown.mean[reference][None]
-    dims = ("arm", "stratum", "outcome", "stat")
-    data = {
-        "value": (dims, describe(grown.mean, grown.noise, spec.interval)),
-        "difference": (dims, describe(grown.mean - base, grown.paired_noise, spec.interval)),
-        "ratio": (dims, _describe_ratio(grown.mean, base, spec.interval)),
-        "top5_share": (dims[:3], carried(grown.mean)),
-        "treated": (("arm", "stratum", "drug"), grown.treated.mean(-1)),
-    }
-    risk = grown.mean[:, :, names.index(spec.primary)]
-    treating = _treating(grown.treated)
-    contests = [_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)]
-    ranks, errors = (np.stack(part, axis=-1) for part in zip(*contests, strict=True))
-    draws = risk.shape[-1]
-    data["p_rank"] = (("arm", "stratum", "rank", "contest"), ranks)
-    data["p_safest"] = (("arm", "stratum", "contest"), ranks[:, :, 0])
-    data["p_safest_mcse"] = (("arm", "stratum", "contest"), errors[:, :, 0])
-    below = (
-        np.stack(
-            [(grown.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits],
-            -1,
-        )
-        if spec.limits
-        else np.zeros((*risk.shape[:2], 0))
-    )
-    data["p_below"] = (("arm", "stratum", "limit"), below)
-    data["p_below_mcse"] = (("arm", "stratum", "limit"), np.sqrt(below * (1 - below) / draws))
-    data |= _worth(grown, spec, names)
+    outcomes = [*outcomes, *(number.outcome for number in derived)]
+    about = sums.treated.mean(-1).max(1, keepdims=True) > 0
+    # stratum by stratum: what is made on the way then stays in the cache
+    parts = [*(sums[s : s + 1] for s in range(len(strata))), standardise(sums, weight)]
+    reference = arms.index(spec.reference)
+    found = [_of_stratum(derive(part, derived, names), spec, reference, [one.name for one in outcomes], about)
+             for part in parts]  # fmt: skip
+    names = [outcome.name for outcome in outcomes]
+    data = {name: (dims, np.concatenate([one[name][1] for one in found], 1)) for name, (dims, _) in found[0].items()}
     coords = {
         "arm": arms, "stratum": [*strata, POPULATION], "outcome": names, "stat": list(STATS), "drug": drugs,
         "rank": np.arange(1, len(arms) + 1), "contest": ["all", "treating"],
@@ -265,17 +246,44 @@ def estimate(
     return xr.Dataset(data, coords, named | ({"benefit": spec.benefit} if spec.benefit else {}))
 
 
-def _worth(grown: Sums, spec: Estimands, names: list[str]) -> dict[str, Any]:
+def _of_stratum(
+    sums: Sums, spec: Estimands, reference: int, names: list[str], about: NDArray[np.bool_]
+) -> dict[str, tuple[tuple[str, ...], Array]]:
+    """The variables of `estimate` of one stratum, whose place is the second dim; `about` (arm, 1, drug) says which
+    drugs an arm gives to anyone anywhere."""
+    base, risk = sums.mean[reference][None], sums.mean[:, :, names.index(spec.primary)]
+    dims, draws = ("arm", "stratum", "outcome", "stat"), risk.shape[-1]
+    treating = np.all((sums.treated.mean(-1) > 1 - 1e-12) | ~about, axis=-1)
+    contests = [_ranks(risk, np.ones_like(treating)), _ranks(risk, treating)]
+    ranks, errors = (np.stack(part, axis=-1) for part in zip(*contests, strict=True))
+    met = [(sums.mean[:, :, names.index(limit.outcome)] < limit.below).mean(-1) for limit in spec.limits]
+    below = np.stack(met, -1) if met else np.zeros((*risk.shape[:2], 0))
+    return {
+        "value": (dims, describe(sums.mean, sums.noise, spec.interval)),
+        "difference": (dims, describe(sums.mean - base, sums.paired_noise, spec.interval)),
+        "ratio": (dims, _describe_ratio(sums.mean, base, spec.interval)),
+        "top5_share": (dims[:3], carried(sums.mean)),
+        "treated": (("arm", "stratum", "drug"), sums.treated.mean(-1)),
+        "p_rank": (("arm", "stratum", "rank", "contest"), ranks),
+        "p_safest": (("arm", "stratum", "contest"), ranks[:, :, 0]),
+        "p_safest_mcse": (("arm", "stratum", "contest"), errors[:, :, 0]),
+        "p_below": (("arm", "stratum", "limit"), below),
+        "p_below_mcse": (("arm", "stratum", "limit"), np.sqrt(below * (1 - below) / draws)),
+        **_worth(sums, spec, names),
+    }
+
+
+def _worth(sums: Sums, spec: Estimands, names: list[str]) -> dict[str, Any]:
     """Which arms are efficient, and which is best, of all arms."""
     data: dict[str, Any] = {}
-    dims, draws = ("arm", "stratum"), grown.mean.shape[-1]
+    dims, draws = ("arm", "stratum"), sums.mean.shape[-1]
     if spec.benefit is not None:
-        risk, benefit = (grown.mean[:, :, names.index(name)] for name in (spec.primary, spec.benefit))
+        risk, benefit = (sums.mean[:, :, names.index(name)] for name in (spec.primary, spec.benefit))
         p = efficient(risk, benefit).mean(-1)
         data["efficient"] = (dims, efficient(risk.mean(-1), benefit.mean(-1)))
         data["p_efficient"], data["p_efficient_mcse"] = (dims, p), (dims, np.sqrt(p * (1 - p) / draws))
     if spec.utility:
-        worth = grown.mean[:, :, names.index("utility")]
+        worth = sums.mean[:, :, names.index("utility")]
         ranks, errors = _ranks(-worth, np.ones(worth.shape[:2], bool))
         data["p_best"], data["p_best_mcse"] = (dims, ranks[:, :, 0]), (dims, errors[:, :, 0])
     return data
@@ -341,13 +349,6 @@ def _describe_ratio(value: Array, base: Array, interval: float) -> Array:
     lo, median, hi = np.quantile(np.where(known[..., None], each, 0.0), [tail, 0.5, 1 - tail], axis=-1)
     stats = np.stack([ratio, median, lo, hi, np.sqrt(_variance(residual) / draws), np.full_like(ratio, np.nan)], -1)
     return np.where(known[..., None], stats, np.nan)
-
-
-def _treating(treated: Array) -> NDArray[np.bool_]:
-    """Arms (arm, stratum) that give all patients each drug that the arm gives to anyone anywhere."""
-    given = treated.mean(-1)
-    about = given.max(1, keepdims=True) > 0
-    return np.all((given > 1 - 1e-12) | ~about, axis=-1)
 
 
 def _ranks(risk: Array, eligible: NDArray[np.bool_]) -> tuple[Array, Array]:
