@@ -7,10 +7,12 @@ independent action), and where a system or a patient has no modes (`vtrial.kinet
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,10 +193,10 @@ def _by_modes(
     def run(first: int, past: int) -> None:
         modal.run(system.modes, at, modal.table(system), people, clocks, kept, first, past)
 
-    if over.threads == 1:
-        run(*edges)
-    else:
-        list(_pool(over.threads).map(run, edges[:-1], edges[1:]))
+    others = [_pool().submit(run, *part) for part in pairwise(edges[1:])]
+    run(*edges[:2])  # the calling thread has its part
+    for other in others:
+        other.result()
     return (
         _Pass(
             kept.peak,
@@ -209,9 +211,9 @@ def _by_modes(
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work between calls."""
-    return ThreadPoolExecutor(threads)
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for work between calls, made when they are first needed."""
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _anew(system: System, grid: Grid, n_window: int) -> NDArray[np.int64]:
