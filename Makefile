@@ -24,6 +24,9 @@ test: install  ## the default test suite
 test-slow: install  ## the tests that take minutes
 	$(RUN)python -m pytest -n 2 -m slow
 
+test-browser: install  ## the page in a Chromium, which must be there (Debian: apt-get install chromium)
+	$(RUN)python -m pytest -m browser
+
 bench: install  ## micro benchmarks; tests/bench/side_by_side.py compares engines
 	$(RUN)python -m pytest tests/bench -m bench --benchmark-columns=median,min,iqr,rounds
 
@@ -35,4 +38,4 @@ lint: install  ## style and types
 schema: install  ## write scenarios/schema.json again
 	$(RUN)vtrial schema > scenarios/schema.json
 
-.PHONY: help install demo test test-slow bench lint schema
+.PHONY: help install demo test test-slow test-browser bench lint schema

@@ -19,6 +19,7 @@ from vtrial import load_scenario, run
 from vtrial.estimand import carried
 from vtrial.report import Risk, digits, estimates_csv, print_risks, risk_table, write_report
 from vtrial.report.course import course_tables
+from vtrial.report.explore import allowed, scripts
 from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
@@ -335,7 +336,14 @@ def test_the_page_is_whole_injects_nothing_and_loads_nothing(page):
     parsed = _Page()
     parsed.feed(page)
     assert parsed.open == []
-    assert not {"script", "iframe", "object", "link"} & set(parsed.tags)
+    assert not {"iframe", "object", "link"} & set(parsed.tags)
+    own = dict(zip(("library", "script"), scripts(), strict=True))
+    assert parsed.tags.count("script") == 1 + len(own)  # the data, which no browser runs, and these
+    for script in own.values():
+        assert page.count(script) == 1
+        assert allowed(script) in page
+        page = page.replace(script, "")
+    assert "unsafe-eval" not in page
     assert "&lt;script&gt;" in page
     assert all(source.startswith("data:image/svg+xml;base64,") for source in parsed.loads)
     assert len(parsed.loads) == len(PLOTS)
@@ -429,7 +437,7 @@ def test_sensitivity_cases_are_a_table_the_base_first(told):
     for words in (page, text):
         assert "named assumptions that no data identify" in words
         assert "Not done." not in words
-        assert words.index("as in the scenario") < words.index("tolerance")
+        assert words.index("as in the scenario") < words.index("tolerance", words.index("named assumptions"))
         assert "75-84 G4" in words
     mean = told["sensitivity"]["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", case="no | tolerance")
     mean, mcse = (float(mean.sel(stat=stat)) for stat in ("mean", "mcse"))

@@ -16,6 +16,7 @@ from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
 from vtrial.report.course import course_tables
+from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.summary import summarise
@@ -37,7 +38,8 @@ def render_html(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return environment(autoescape=True).get_template("report.html.j2").render(_context(result, figures))
+    context = _context(result, figures) | {"explore": explorer(Facts(result))}
+    return environment(autoescape=True).get_template("report.html.j2").render(context)
 
 
 def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:

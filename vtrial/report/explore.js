@@ -1,0 +1,75 @@
+"use strict";
+// The explorer: draws the specification with Vega-Lite, and writes the numbers of what is chosen beneath it.
+(() => {
+  const told = JSON.parse(document.getElementById("explore-data").textContent);
+  const { arms, strata, outcomes, numbers } = told;
+  const rows = told.rows.map(unpacked);
+  const table = document.getElementById("explore-table");
+  const said = document.getElementById("explore-said");
+  const choices = [...document.querySelectorAll("#explore select")];
+  const views = [];
+  let order = { by: "", down: false };
+
+  // a row: places of arm, stratum and outcome, then its numbers and how they are written
+  function unpacked([a, s, o, values, texts]) {
+    const row = { arm: arms[a], stratum: strata[s].name, row: strata[s].row, column: strata[s].column };
+    const text = Object.fromEntries(numbers.map((name, i) => [name, texts[i]]));
+    let said = `${strata[s].label}, ${arms[a]}: ${outcomes[o].label} in ${text.mean} (MCSE ${text.mcse}), `;
+    said += `${told.interval} interval ${text.lo} to ${text.hi}, median ${text.median}`;
+    const apart = `${text.difference} (${text.difference_lo} to ${text.difference_hi}) to ${told.reference}`;
+    said += arms[a] === told.reference ? "." : `; ${apart}.`;
+    numbers.forEach((name, i) => { row[name] = values[i]; });
+    return Object.assign(row, { outcome: outcomes[o].name, text, said });
+  }
+
+  function cell(tag, text, value) {
+    const made = document.createElement(tag);
+    made.textContent = text; // never markup: names come from files
+    if (tag === "th") made.scope = "row";
+    else made.className = "n";
+    if (value !== undefined) made.dataset.value = value;
+    return made;
+  }
+
+  function line(row) {
+    const made = document.createElement("tr");
+    made.append(cell("th", row.arm), ...numbers.map((name) => cell("td", row.text[name], row[name])));
+    return made;
+  }
+
+  function chosen() {
+    return Object.fromEntries(choices.map((one) => [one.name, one.value]));
+  }
+
+  function show() {
+    const { stratum, outcome, arm } = chosen();
+    const mine = rows.filter((row) => row.stratum === stratum && row.outcome === outcome);
+    const sign = order.down ? -1 : 1;
+    const key = (row) => row[order.by];
+    if (order.by) mine.sort((a, b) => sign * (key(a) > key(b) ? 1 : key(a) < key(b) ? -1 : 0));
+    table.tBodies[0].replaceChildren(...mine.map(line));
+    said.textContent = mine.find((row) => row.arm === arm).said;
+    for (const view of views) {
+      for (const [name, value] of Object.entries(chosen())) view.signal(name, value);
+      view.runAsync();
+    }
+  }
+
+  function sortBy(button) {
+    order = { by: button.dataset.by, down: order.by === button.dataset.by && !order.down };
+    for (const head of table.tHead.rows[0].cells) head.removeAttribute("aria-sort");
+    button.closest("th").setAttribute("aria-sort", order.down ? "descending" : "ascending");
+    show();
+  }
+
+  for (const one of choices) one.addEventListener("change", show);
+  for (const button of table.querySelectorAll("button")) button.addEventListener("click", () => sortBy(button));
+  document.getElementById("explore").hidden = false; // before the views are made: they are as wide as it is
+  told.views.forEach((spec, i) => {
+    spec.datasets = { risk: rows };
+    for (const param of spec.params) param.value = chosen()[param.name];
+    const options = { ast: true, actions: false, renderer: "svg" };
+    vegaEmbed(`#explore-view-${i}`, spec, options).then(({ view }) => views.push(view));
+  });
+  show();
+})();
