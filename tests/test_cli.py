@@ -1,6 +1,8 @@
 """The command line as its user meets it: what is printed, how it exits, and that nothing is lost."""
 
+import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -207,3 +209,65 @@ def test_wheel_carries_models_policies_and_scenarios(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(tmp_path / "site" / "vtrial" / "library")
+
+
+# ------------------------------------------------------------------------------------------------ for other programs
+
+
+def spoken(*args):
+    """What a command says on its standard output, and its exit code."""
+    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    return done.exit_code, done.stdout
+
+
+def test_json_is_all_that_is_printed_and_holds_the_numbers(write, written, tmp_path):
+    code, text = spoken("run", write(), "-o", tmp_path / "r", "--size", "small", "--threads", 1, "--json")
+    told = json.loads(text)
+    assert code == 0
+    assert told["report"] == str(tmp_path / "r" / "report.html")
+    assert told["unmet"] == []
+    rows = csv.DictReader((written / "estimates.csv").read_text().splitlines())
+    coma = [row for row in rows if (row["outcome"], row["estimand"]) == ("level3_72h", "value")]
+    mean = {(row["arm"], row["stratum"]): row["mean"] for row in coma}
+    for risk in told["risks"]:
+        assert risk["mean"] == pytest.approx(float(mean[risk["arm"], risk["stratum"]]), rel=1e-12)
+
+
+def test_a_missed_condition_is_in_the_json_and_in_the_exit_code(write, tmp_path):
+    path = write(("stat: mcse, below: 0.5", "stat: mcse, below: 1.0e-12"))
+    code, text = spoken("run", path, "-o", tmp_path / "r", "--size", "small", "--threads", 1, "--json")
+    assert code == 3
+    (line,) = json.loads(text)["unmet"]
+    assert line.startswith("mcse of level3_72h, ARM1_GUIDELINE")
+
+
+@pytest.mark.parametrize(
+    ("args", "holds"),
+    [
+        (("models",), lambda told: {"baclofen_pregabalin"} <= {one["model"] for one in told}),
+        (("models", "baclofen_pregabalin"), lambda told: told["parameters"][0]["posterior"]["median"] > 0),
+        (("policies", "--patient", "68 F 154 cm 65 kg SCR 0.713 mg/dL"),
+         lambda told: "10 mg" in {one["policy"]: one["first_day"] for one in told["policies"]}["BAC_INDEX"]),
+        (("compare", "ARM1_GUIDELINE", "ARM9_BEERS"), lambda told: {row["arm"] for row in told} == {"ARM9_BEERS"}),
+        (("check", SCENARIOS / "opioid.yaml"), lambda told: told[0]["trajectories"] > 1000),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_every_table_can_be_had_as_json_or_not_at_all(args, holds):
+    code, text = spoken(*args, "--json")
+    assert code == 0
+    assert holds(json.loads(text))
+    assert spoken(*args, "--quiet") == (0, "")
+
+
+def test_json_of_bad_input_is_nothing_and_the_reason_is_told(tmp_path):
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "no.yaml"), "--json"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "cannot be read" in done.stderr
+
+
+def test_completion_can_be_had_for_a_shell():
+    asked = {"_VTRIAL_COMPLETE": "complete_bash", "COMP_WORDS": "vtrial opt", "COMP_CWORD": "1"}
+    command = [Path(sys.executable).with_name("vtrial")]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["optimise"]

@@ -26,7 +26,7 @@ import typer
 from rich.table import Table
 
 from vtrial.cli import calibration, comparison
-from vtrial.cli.console import err, fail, guarded, out, plain
+from vtrial.cli.console import err, fail, guarded, out, plain, tell
 from vtrial.cli.said import first_day, read_clock, read_patient, source, uncalibrated
 from vtrial.cli.work import DOSES, compiling, progress_bar, refuse_foreign, whole
 from vtrial.problem import InputError
@@ -76,7 +76,7 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
     """Check scenarios without running them: every problem at once, with file, line and nearest match."""
     from vtrial.scenario import load_scenario
 
-    problems = []
+    problems, found = [], []
     for path in scenarios:
         try:
             scenario = load_scenario(path)
@@ -90,10 +90,16 @@ def check(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files (
             f", parameters from {parameters}",
             soft_wrap=True,
         )
+        found.append(
+            {"scenario": path, "arms": [arm.id for arm in scenario.arms], "draws": scenario.draws,
+             "strata": [stratum.name for stratum in scenario.population.strata], "patients": scenario.patients,
+             "trajectories": _trajectories(scenario), "parameters": parameters}
+        )  # fmt: skip
         if warning := uncalibrated(scenario):
             err.print(warning, soft_wrap=True)
     if problems:
         raise InputError(problems)
+    tell(lambda: found)
 
 
 @app.command()
@@ -130,7 +136,7 @@ def run(
             from vtrial import trial
             from vtrial.compiled import watched
             from vtrial.estimand import failed
-            from vtrial.report import print_risks, write_report
+            from vtrial.report import print_risks, risk_table, write_report
             from vtrial.result import save_result
 
             announcing = watched(compiling())
@@ -144,10 +150,12 @@ def run(
         with stage("report"):
             print_risks(result, out)
         out.print(f"\nreport: {plain(str(folder / 'report.html'))}", soft_wrap=True)
+    unmet = failed(checked.spec.accept, result["estimates"].to_dataset())
+    tell(lambda: {"report": folder / "report.html", "risks": risk_table(result), "unmet": unmet})
     if costs:
         out.print()
         print_profile(costs, _trajectories(checked), out)
-    fail("accept", failed(checked.spec.accept, result["estimates"].to_dataset()))
+    fail("accept", unmet)
 
 
 @app.command()
@@ -169,6 +177,7 @@ def report(
         save_result(loaded, part / "result.nc")
         write_report(loaded, part)
     out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
+    tell(lambda: {"report": folder / "report.html"})
 
 
 @app.command()
@@ -192,7 +201,7 @@ def optimise(
     refuse_foreign(folder, DOSES)
     from vtrial import dose_table
     from vtrial.compiled import watched
-    from vtrial.report.doses import print_doses, write_doses
+    from vtrial.report.doses import dose_rows, print_doses, write_doses
 
     with watched(compiling()), progress_bar("strata") as progress:
         found = dose_table.optimise(checked, posterior=posterior, threads=threads, progress=progress)
@@ -200,24 +209,27 @@ def optimise(
         write_doses(found, part)
     print_doses(found, out)
     out.print(f"\nreport: {plain(str(folder / 'report.md'))}", soft_wrap=True)
+    tell(lambda: {"report": folder / "report.md", "doses": dose_rows(found).to_dict(orient="records")})
 
 
 @app.command()
 @guarded
 def models(name: Annotated[str | None, typer.Argument(help="Show the parameters of one model.")] = None) -> None:
     """List the models, or one model's parameters with their priors, posteriors, units, evidence and grade."""
-    from vtrial.cli.posterior import parameter_table
+    from vtrial.cli.posterior import parameter_rows, parameter_table
     from vtrial.model import load_model, model_names
 
     if name is None:
         for each in model_names():
             out.print(f"[bold]{each}[/]  {plain(load_model(each).title)}", soft_wrap=True)
+        tell(lambda: [{"model": each, "title": load_model(each).title} for each in model_names()])
         return
     model = load_model(name)
     out.print(plain(model.description), soft_wrap=True)
     out.print(parameter_table(model))
     for limit in model.limits:
         out.print(f"- {plain(limit)}", soft_wrap=True)
+    tell(lambda: {"model": model.name, "parameters": parameter_rows(model), "limits": model.limits})
 
 
 app.command()(comparison.compare)
@@ -251,6 +263,16 @@ def policies(
         arms.add_row(*map(plain, (name, arm.grade or "", arm.role, pairs)))
     out.print(arms)
     out.print("Research software: not for dosing decisions in patients.")
+    tell(
+        lambda: {
+            "policies": [
+                {"policy": name, "drug": policy.drug, "grade": policy.grade, "title": policy.title,
+                 "first_day": first_day(policy, covariates, read_clock(start)) if covariates else None}
+                for name, policy in house.policies.items()
+            ],
+            "arms": [{"arm": name, **arm.model_dump(exclude_defaults=True)} for name, arm in house.arms.items()],
+        }
+    )  # fmt: skip
 
 
 @app.command()
@@ -276,6 +298,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make.", show_def
     with whole(folder) as part:
         for name in ("models", "scenarios"):
             shutil.copytree(INSTALLED / name, part / name, ignore=skip)
+    tell(lambda: {"folder": folder})
     first = "vtrial run scenarios/index_patient.yaml --size small"
     out.print(f"{plain(str(folder))}: cd there, and {first}", soft_wrap=True)
 
@@ -296,3 +319,4 @@ def fit_population(
     table = compare.compare_to_csv(csv, model)
     out.print(table.to_string(), soft_wrap=True)
     out.print(f"covariate model: {plain(str(output))}", soft_wrap=True)
+    tell(lambda: {"covariate_model": output, "compared": table.reset_index().to_dict(orient="records")})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtrial.cli.console import err, fail, guarded, out, plain
+from vtrial.cli.console import fail, guarded, notes, out, plain, tell
 from vtrial.cli.work import CALIBRATION, progress_bar, refuse_foreign, refuse_unwritable, sampling_bar, whole
 from vtrial.problem import InputError
 
@@ -56,7 +56,7 @@ def calibrate(
 ) -> None:
     """Calibrate a model on its evidence, models/calibration/MODEL.yaml: write its posterior, print it, doubt it."""
     from vtrial.calibration.evidence import load_evidence
-    from vtrial.cli.posterior import check_targets, posterior_table, read_fixed, read_sensitivity
+    from vtrial.cli.posterior import check_targets, posterior_rows, posterior_table, read_fixed, read_sensitivity
     from vtrial.model import load_model
     from vtrial.model.posterior import describe_posterior, doubts, posterior_path
 
@@ -74,17 +74,18 @@ def calibrate(
     refuse_unwritable(path)
     if not refit:
         refuse_foreign(report, CALIBRATION)
-    err.print("loading the sampler")
+    notes.print("loading the sampler")
     from vtrial.calibration import fit
 
     with sampling_bar() as progress:
         found = fit.calibrate(
             chosen, fix=held, without=without or (), sensitivity=sensitivity, seed=seed, chains=chains, warm_up=warm_up,
-            draws=draws, progress=progress, tell=lambda text: err.print(plain(text), soft_wrap=True),
+            draws=draws, progress=progress, tell=lambda text: notes.print(plain(text), soft_wrap=True),
         )  # fmt: skip
         fit.save_posterior(found, chosen, path)
     out.print(posterior_table(chosen, path))
     described = describe_posterior(path)
+    tell(lambda: {"posterior": path, **described, "parameters": posterior_rows(path)})
     out.print(f"divergences: {described['divergences']:,}\nposterior: {plain(str(path))}", soft_wrap=True)
     if not refit:
         _write_criticism(chosen, evidence, path, report)
@@ -117,6 +118,7 @@ def criticise(
     refits = read_refits(chosen, refit or [])
     refuse_foreign(output, CALIBRATION)
     _write_criticism(chosen, evidence, path, output, refits)
+    tell(lambda: {"report": output / "report.html"})
 
 
 def _write_criticism(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtrial.cli.console import guarded, out, plain
+from vtrial.cli.console import guarded, out, plain, tell
 from vtrial.cli.work import refuse_foreign, whole
 from vtrial.problem import InputError, Problem
 
@@ -32,7 +32,6 @@ def compare(
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write; default: none.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Outcome of results; default: the primary of the first.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")] = False,
 ) -> None:
     """Put results or guidelines side by side: what was changed, where they differ, and which one dominates."""
     if len(names) < 2:
@@ -49,15 +48,12 @@ def compare(
     title, table, rows, said, changed = _results(names, files, outcome) if any(files) else _guidelines(names, outcome)
     from vtrial.report.comparison import print_comparison, write_comparison
 
-    if json:
-        print(table.to_json(orient="records"))
-    else:
-        print_comparison(title, rows, said, changed, out)
+    tell(lambda: table.to_dict(orient="records"))
+    print_comparison(title, rows, said, changed, out)
     if output is not None:
         with whole(output) as part:
             write_comparison(title, table, rows, said, changed, part)
-        if not json:
-            out.print(f"report: {plain(str(output / 'report.md'))}", soft_wrap=True)
+        out.print(f"report: {plain(str(output / 'report.md'))}", soft_wrap=True)
 
 
 type _Said = tuple[str, pd.DataFrame, pd.DataFrame, dict[str, str], pd.DataFrame]

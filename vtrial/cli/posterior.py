@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -43,6 +44,22 @@ def _marginals(model: Model) -> dict[str, Marginal]:
             err.print(f"[yellow]no posterior:[/] {plain(str(problem))}", soft_wrap=True)
         return {}
     return {} if path is None else marginals(path, interval=INTERVAL)
+
+
+def posterior_rows(path: Path) -> list[dict[str, Any]]:
+    """The same numbers, plain."""
+    return [{"parameter": name} | asdict(found) for name, found in marginals(path, interval=INTERVAL).items()]
+
+
+def parameter_rows(model: Model) -> list[dict[str, Any]]:
+    """The parameters of `parameter_table`, plain."""
+    found = _marginals(model)
+    return [
+        {"parameter": param.name, "prior": str(param.prior), "unit": param.unit, "grade": param.grade,
+         "evidence": list(param.rows), "label": param.label,
+         "posterior": asdict(found[param.name]) if param.name in found else None}
+        for param in model.params
+    ]  # fmt: skip
 
 
 def posterior_table(model: Model, path: Path) -> Table:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vtrial.cli.console import err
+from vtrial.cli.console import notes
 from vtrial.problem import InputError
 from vtrial.stage import stage
 
@@ -21,7 +21,7 @@ def compiling() -> Callable[[], AbstractContextManager[None]]:
     def around() -> AbstractContextManager[None]:
         nonlocal said
         if not said:
-            err.print(
+            notes.print(
                 "Compiling the kernels for this machine (once, about a minute; longer if it is busy) ...",
                 soft_wrap=True,
             )
@@ -37,7 +37,7 @@ def progress_bar(what: str = "patient-trajectories") -> Iterator[Callable[[int, 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=notes, transient=True, disable=notes.quiet or not notes.is_terminal) as bar:
         task = bar.add_task(what, total=None, rate="")
 
         def update(done: int, total: int) -> None:
@@ -54,7 +54,7 @@ def sampling_bar() -> Iterator[Callable[[int, int, int], None]]:
 
     told = TextColumn("{task.fields[told]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), told, TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=notes, transient=True, disable=notes.quiet or not notes.is_terminal) as bar:
         task = bar.add_task("draws", total=None, told="")
 
         def update(done: int, total: int, divergences: int) -> None:
