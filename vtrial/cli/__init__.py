@@ -9,6 +9,7 @@ nothing written.
 | `console` | the two consoles, and how a command ends that cannot go on |
 | `work` | long work: bars, and files that are written whole or not at all |
 | `calibration` | the commands calibrate and criticise |
+| `comparison`, `figure` | the commands compare and figure |
 | `posterior` | posteriors as tables, parameters that are held |
 | `said` | what the commands read off a line or say in one: a patient, his first day, where parameters come from |
 """
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from vtrial.cli import calibration, comparison
+from vtrial.cli import calibration, comparison, figure
 from vtrial.cli.console import err, fail, guarded, out, plain, tell
 from vtrial.cli.said import first_day, read_clock, read_patient, source, uncalibrated
 from vtrial.cli.work import DOSES, compiling, progress_bar, refuse_foreign, whole
@@ -232,6 +233,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show the parameters 
     tell(lambda: {"model": model.name, "parameters": parameter_rows(model), "limits": model.limits})
 
 
+app.command()(figure.figure)
 app.command()(comparison.compare)
 app.command()(calibration.calibrate)
 app.command()(calibration.criticise)

@@ -24,11 +24,13 @@ def write_report(result: xr.DataTree, folder: Path | str) -> None:
     result : xarray.DataTree
         From `vtrial.run` or `vtrial.load_result`; nothing else is looked at.
     folder : path
-        Gets `report.html` (all in one file), `report.md`, `estimates.csv` and `figures/NAME.svg` and `.png`. The
-        same result gives the same bytes.
+        Gets `report.html` (all in one file), `report.md`, `estimates.csv` and `figures/NAME.svg`, `.png` and, of what
+        it shows, `.csv`. The same result gives the same bytes.
     """
+    from vtrial.report.facts import Facts
     from vtrial.report.figures import draw_figures
     from vtrial.report.page import render_html, render_markdown
+    from vtrial.report.shown import shown
 
     folder = Path(folder)
     figures = draw_figures(result)
@@ -36,6 +38,8 @@ def write_report(result: xr.DataTree, folder: Path | str) -> None:
     for figure in figures:
         (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+        table = shown(Facts(result), figure.name).to_csv(index=False, lineterminator="\n")
+        (folder / "figures" / f"{figure.name}.csv").write_text(table, encoding="utf-8", newline="\n")
     texts = {
         "estimates.csv": estimates_csv(result),
         "report.md": render_markdown(result, figures),

@@ -93,7 +93,10 @@ def write_calibration(
             "power_scaling": plot.power_scaling(tables["power_scaling"]),
             "tornado": plot.tornado(bars),
         }
-        figures = {name: (style.write_svg(figure), style.write_png(figure)) for name, figure in drawn.items()}
+        figures = {
+            name: (style.write_figure(figure, "svg"), style.write_figure(figure, "png"))
+            for name, figure in drawn.items()
+        }
     (folder / "figures").mkdir(exist_ok=True)
     for name, (svg, png) in figures.items():
         (folder / "figures" / f"{name}.svg").write_bytes(svg)

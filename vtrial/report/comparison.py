@@ -127,8 +127,8 @@ def write_comparison(
     (folder / "figures").mkdir()
     with style.styled():
         figure = plot_results(table) if "p_lower" in table else plot_guidelines(table)
-        (folder / "figures" / "comparison.svg").write_bytes(style.write_svg(figure))
-        (folder / "figures" / "comparison.png").write_bytes(style.write_png(figure))
+        (folder / "figures" / "comparison.svg").write_bytes(style.write_figure(figure, "svg"))
+        (folder / "figures" / "comparison.png").write_bytes(style.write_figure(figure, "png"))
     parts = [f"# {title}", NOTICE, *(f"- {name}: {text}" for name, text in said.items())]
     if len(changed):
         parts += ["## What was changed", _markdown(changed.reset_index(names="what"))]

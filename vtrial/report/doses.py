@@ -78,8 +78,8 @@ def write_doses(found: xr.Dataset, folder: Path) -> None:
     with style.styled():
         for name, plot in {"doses": doses_figure, "guidelines": guidelines_figure}.items():
             if (figure := plot(found)) is not None:
-                (folder / "figures" / f"{name}.svg").write_bytes(style.write_svg(figure))
-                (folder / "figures" / f"{name}.png").write_bytes(style.write_png(figure))
+                (folder / "figures" / f"{name}.svg").write_bytes(style.write_figure(figure, "svg"))
+                (folder / "figures" / f"{name}.png").write_bytes(style.write_figure(figure, "png"))
                 drawn.append(name)
     (folder / "report.md").write_text(_markdown(found, table, drawn), encoding="utf-8")
 

@@ -71,18 +71,31 @@ def draw_figures(result: xr.DataTree) -> list[Drawn]:
         for name, plot in PLOTS.items():
             figure = plot(facts)
             if figure is not None:
-                title, text = _words(facts, name)
-                caption = f"{text} {_numbers(facts, name)} {NOTICE}"
-                svg = style.write_svg(figure)
+                title, caption = caption_of(result, name)
+                svg = style.write_figure(figure, "svg")
                 figure.set_layout_engine("none")  # laid out once is enough
-                drawn.append(Drawn(name, title, caption, svg, style.write_png(figure)))
+                drawn.append(Drawn(name, title, caption, svg, style.write_figure(figure, "png")))
     return drawn
+
+
+def caption_of(result: xr.DataTree, name: str) -> tuple[str, str]:
+    """Title and caption of a figure that the result has the data for."""
+    facts = Facts(result)
+    title, text = _words(facts, name)
+    return title, f"{text} {_numbers(facts, name)} {NOTICE}"
 
 
 def draw_figure(result: xr.DataTree, name: str) -> Figure | None:
     """Draw one figure by name (see `PLOTS`); None if the result has no data for it."""
     with style.styled():
         return PLOTS[name](Facts(result))
+
+
+def figure_file(result: xr.DataTree, name: str, form: str) -> bytes | None:
+    """Draw one figure as "svg", "pdf" or "png", the same bytes each time; None if the result has no data for it."""
+    with style.styled():
+        figure = PLOTS[name](Facts(result))
+        return None if figure is None else style.write_figure(figure, form)
 
 
 def _numbers(facts: Facts, name: str) -> str:

@@ -71,17 +71,17 @@ def colours(name: str) -> Colormap:
     return matplotlib.colormaps[name]
 
 
-def write_svg(figure: Figure) -> bytes:
-    """Write a figure as SVG, the same bytes each time."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None, "Creator": "vtrial"})
-    return buffer.getvalue()
+_WRITTEN: dict[str, dict[str, Any]] = {
+    "svg": {"dpi": 72, "metadata": {"Date": None, "Creator": "vtrial"}},
+    "pdf": {"dpi": 72, "metadata": {"CreationDate": None, "Creator": "vtrial"}},
+    "png": {"dpi": 200, "metadata": {"Software": "vtrial"}},
+}
 
 
-def write_png(figure: Figure) -> bytes:
-    """Write a figure as PNG, the same bytes each time."""
+def write_figure(figure: Figure, form: str) -> bytes:
+    """Write a figure as "svg", "pdf" or "png", the same bytes each time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": "vtrial"})
+    figure.savefig(buffer, format=form, **_WRITTEN[form])
     return buffer.getvalue()
 
 
