@@ -73,7 +73,7 @@ def test_some_arms_and_strata_beside_reference_and_population(standard):  # noqa
     assert some.strata == ["75-84 G4", "population"]
     where = "ARM9_BEERS", "75-84 G4", whole.primary
     assert some.stats("difference", *where) == whole.stats("difference", *where)
-    assert draw_figure(some.result, "risk_by_arm") is not None
+    assert all(draw_figure(some.result, name) is not None for name in PLOTS)
     with pytest.raises(InputError) as error:
         of_some(standard, ["ARM9_BERS"], ["75-84"])
     assert "did you mean 'ARM9_BEERS'?" in str(error.value)

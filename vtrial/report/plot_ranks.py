@@ -124,16 +124,16 @@ def ranks(facts: Facts) -> Figure | None:
     """
     if len(facts.arms) < 2:
         return None
-    strata, n = facts.telling, len(facts.arms)
-    p = facts.estimates["p_rank"].transpose("contest", "stratum", "arm", "rank")
-    figure = style.new_figure(0.8 + len(strata) * (0.4 + 0.17 * n))
+    strata, p = facts.telling, facts.estimates["p_rank"].transpose("contest", "stratum", "arm", "rank")
+    n = p.sizes["rank"]  # more than arms, where only some of the result's are shown
+    figure = style.new_figure(0.8 + len(strata) * (0.4 + 0.17 * len(facts.arms)))
     panels = figure.subplots(len(strata), 2, sharex=True, sharey=True, squeeze=False)
     palette = style.colours("cividis")(np.linspace(0, 1, n))
     for row, stratum in enumerate(strata):
         for axes, contest in zip(panels[row], ("all", "treating"), strict=True):
             _rank_panel(axes, p.sel(contest=contest, stratum=stratum).values, palette)
             style.name_rows(axes, list(arm_names(facts).values()))
-            title = "all arms" if contest == "all" else "arms that treat everyone"
+            title = f"all {n} arms" if contest == "all" else "arms that treat everyone"
             axes.set_title(f"{facts.name_of(stratum)}: {title}", loc="left")
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
             axes.set_xlim(0, 1)
