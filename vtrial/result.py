@@ -54,6 +54,8 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "draws": scenario.draws,
         "patients": scenario.patients,
         "step": spec.simulation.step,
+        "assessment": "" if spec.assessment is None else spec.assessment.model_dump_json(),
+        "accept": json.dumps([one.model_dump() for one in spec.accept]),
         "interval": spec.estimands.interval,
         "versions": json.dumps(_versions()),
     }

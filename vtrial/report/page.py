@@ -16,6 +16,7 @@ from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
 from vtrial.report.course import course_tables
+from vtrial.report.credibility import assessment
 from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
@@ -149,6 +150,7 @@ def _tables(facts: Facts) -> dict[str, Any]:
     return {
         "doses": dose_table(facts),
         "sensitivity": sensitivity_table(facts),
+        "assessment": assessment(facts),
         "courses": course_tables(facts),
         "risks": _risk_blocks(facts),
         "contrasts": _contrast_blocks(facts),

@@ -31,6 +31,7 @@ from vtrial.model.posterior import check_draws
 from vtrial.policy import Arm, Policies, load_policies
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
+from vtrial.scenario.assessment import Assessment
 from vtrial.scenario.check import check, fixed, no_posterior
 from vtrial.scheme import Plain, Sampling, Scheme, Sobol
 from vtrial.spec import Amount, Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
@@ -171,6 +172,8 @@ class ScenarioSpec(Spec):
     dose_risk: DoseRisk | None = None
     sensitivities: Sensitivities | None = None
     optimise: Optimise | None = None
+    assessment: Assessment | None = None
+    """What the modeller says of the evidence, in the terms of ICH M15; absent: the report says that it was not done."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from vtrial.model.posterior import posterior_path
 from vtrial.policy import Policies, check_arm
 from vtrial.population import Population
 from vtrial.scenario.arms import check_routes
+from vtrial.scenario.assessment import check_assessment
 from vtrial.scenario.dialysis import check_dialysis
 from vtrial.scenario.injury import check_injuries
 from vtrial.scenario.reactions import check_reactions
@@ -62,6 +63,7 @@ def check(
         yield from check_routes(spec, model, policies)
         if population is not None:
             yield from check_dialysis(spec, model, policies, population)
+    yield from check_assessment(spec)
     if spec.endpoints is not None:
         if spec.treatment is not None and spec.simulation is not None:
             yield from _check_windows(spec)

@@ -1,0 +1,93 @@
+"""Assessment by ICH M15: what the scenario says, what the result adds, and "not done" for what nobody did."""
+
+import json
+
+import pytest
+from test_report import PATIENTS, STANDARD, _run, standard  # noqa: F401 (a fixture)
+
+from vtrial import load_scenario
+from vtrial.report.credibility import NOT_DONE, assessment
+from vtrial.report.facts import Facts
+from vtrial.report.page import render_html, render_markdown
+from vtrial.spec import InputError
+
+RATING = "{rating: high, because: <b>so</b>}"
+SAID = f"""
+assessment:
+  context_of_use: To rank, not to dose
+  model_influence: {RATING}
+  consequence: {{rating: medium, because: it can}}
+  model_risk: {RATING}
+  model_impact: {{rating: low, because: nobody asked}}
+  applicability: adults
+  assumptions:
+    - {{statement: nothing interacts, because: why not, grade: B, case: none}}
+    - {{statement: all is well, because: hope, grade: B}}
+sensitivities:
+  arms: [ARM1_GUIDELINE, ARM0_INDEX]
+  strata: ["75-84 G4"]
+  cases:
+    none: {{fix: {{alpha: 0}}}}
+accept:
+  - {{arm: ARM0_INDEX, outcome: level3_24h, stratum: "75-84 G4", stat: mcse, below: 1.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def assessed(tmp_path_factory):
+    return _run(STANDARD + SAID, tmp_path_factory.mktemp("assessed"), "assessed")
+
+
+def test_what_the_scenario_says_is_in_the_table_and_on_the_page(assessed):
+    told = assessment(Facts(assessed))
+    table = dict(told["table"])
+    assert told["done"]
+    assert table["context of use"] == "To rank, not to dose"
+    assert table["consequence of a wrong decision"] == "medium: it can"
+    page = render_html(assessed, [])
+    assert "high: &lt;b&gt;so&lt;/b&gt;" in page
+    assert "nothing interacts" in page
+    assert "To rank, not to dose" in render_markdown(assessed, [])
+
+
+def test_the_effect_of_an_assumption_is_the_ratio_of_the_risks_that_were_run(assessed):
+    told = assessment(Facts(assessed))
+    mean = assessed["sensitivity"]["value"].sel(stat="mean", stratum="75-84 G4")
+    ratios = sorted((mean.isel(case=1) / mean.isel(case=0)).values)
+    effect, untested = (one["effect"] for one in told["assumptions"])
+    low, high = (float(word) for word in effect.removeprefix("mean risk times ").split(" to "))
+    assert (low, high) == pytest.approx(ratios, rel=0.06)  # two digits
+    assert untested == "not tested"
+
+
+def test_criteria_are_told_with_what_came_out(assessed):
+    facts = Facts(assessed)
+    mcse = facts.stats("value", "ARM0_INDEX", "75-84 G4", "level3_24h")["mcse"]
+    text = dict(assessment(facts)["table"])["technical criteria"]
+    assert text == f"mcse of level3_24h, ARM0_INDEX, 75-84 G4, below 1: {mcse:.2g}, met"
+
+
+def test_what_was_not_done_says_so(standard):  # noqa: F811
+    told = assessment(Facts(standard))
+    assert not told["done"]
+    assert {text for term, text in told["table"][1:6]} == {NOT_DONE}
+    assert dict(told["table"])["technical criteria"] == "none set"
+    evaluation = dict(told["evaluation"])
+    assert evaluation["external validation"] == NOT_DONE
+    assert evaluation["validation against the data of the calibration"].startswith(NOT_DONE)  # priors
+    assert "what only its modeller can say was not done" in render_html(standard, [])
+
+
+def test_a_result_of_before_is_still_told(standard):  # noqa: F811
+    old = standard.copy()
+    old.attrs = {name: value for name, value in standard.attrs.items() if name not in ("assessment", "accept")}
+    assert not assessment(Facts(old))["done"]
+
+
+def test_a_case_that_is_not_there_is_refused(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(PATIENTS + SAID.replace("case: none", "case: nome").replace('["75-84 G4"]', "[one]"))
+    with pytest.raises(InputError) as error:
+        load_scenario(path)
+    assert "no case 'nome' among the sensitivities; did you mean 'none'?" in str(error.value)
+    assert json.dumps(str(error.value))
