@@ -27,6 +27,10 @@ test-slow: install  ## the tests that take minutes
 test-browser: install  ## the page in a Chromium, which must be there (Debian: apt-get install chromium)
 	$(RUN)python -m pytest -m browser
 
+docs: install  ## the documentation site, docs/_build/index.html
+	$(UV) pip install --quiet --python .venv/bin/python --constraint constraints.txt --group docs
+	$(RUN)sphinx-build -W --keep-going -q docs docs/_build
+
 bench: install  ## micro benchmarks; tests/bench/side_by_side.py compares engines
 	$(RUN)python -m pytest tests/bench -m bench --benchmark-columns=median,min,iqr,rounds
 
@@ -38,4 +42,4 @@ lint: install  ## style and types
 schema: install  ## write scenarios/schema.json again
 	$(RUN)vtrial schema > scenarios/schema.json
 
-.PHONY: help install demo test test-slow test-browser bench lint schema
+.PHONY: help install demo test test-slow test-browser docs bench lint schema

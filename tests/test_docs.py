@@ -2,9 +2,12 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ def test_examples_of_the_docstrings_run(name):
 
 REPO = Path(__file__).parent.parent
 PAGES = sorted((REPO / "docs").glob("*.md"))
+TUTORIALS = sorted((REPO / "docs" / "tutorials").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -37,13 +41,31 @@ def test_page_of_the_docs_quotes_scenarios_as_they_are(page):
         assert quote in (REPO / file).read_text(encoding="utf-8"), file
 
 
-@pytest.mark.parametrize("page", [REPO / "README.md", *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_tutorial_runs_as_it_stands(page, tmp_path):
+    """Its blocks one after the other in one shell: files are written, commands must end well."""
+    script = ["set -euo pipefail", 'export PATH="$VTRIAL:$PATH" COLUMNS=200']
+    for file, kind, block in re.findall(
+        r"(?:<!-- file: (\S+) -->\n)?```(sh|yaml)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    ):
+        assert (kind == "yaml") == bool(file)
+        script.append(f"cat > {file} <<'END'\n{block}END" if file else block)
+    told = os.environ | {"VTRIAL": str(Path(sys.executable).parent)}
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=told, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "coma" in done.stdout
+
+
+@pytest.mark.parametrize("page", [REPO / "README.md", *PAGES, *TUTORIALS], ids=lambda page: page.stem)
 def test_page_leads_to_what_exists(page):
     text = page.read_text(encoding="utf-8")
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     files = re.findall(r"\bscenarios/[\w/]+\.yaml|\btests/[\w/]+\.py", text)
     missing = [link for link in links if link and not (page.parent / link).exists()]
-    assert not missing + [file for file in files if not (REPO / file).exists()]
+    written = re.findall(r"<!-- file: (\S+) -->", text)
+    assert not missing + [file for file in files if not (REPO / file).exists() and file not in written]
     commands = {*re.findall(r"^vtrial ([a-z-]+)", text, re.MULTILINE)}
     known = {info.name or info.callback.__name__.replace("_", "-") for info in app.registered_commands}
     assert commands <= known
