@@ -544,6 +544,23 @@ def test_time_at_level_does_not_depend_on_neighbours_or_threads(slower):
     assert np.array_equal(shuffled.time_at, whole.time_at[..., order])
 
 
+def test_time_at_level_after_a_single_dose_is_that_of_the_trajectory_for_a_month():
+    """A leg of far more points than wait to be summed up at a time: against the trapezoid rule at a sixteenth of an
+    hour, which errs by less than that where the drive sets in."""
+    clearance = 0.02 * np.arange(1, 6)
+    who = people(
+        TWO, ONE, regimens=[(np.array([0.0]), np.array([200.0]))], n=5, two_CL=clearance, one_CL=np.full(5, 0.05)
+    )
+    asked = {"windows": (24.0, 720.0), "tolerance_fold": 1.5, "tolerance_t_half": 100.0}
+    found, _ = run(who, r=[0.05, 1.0], **asked)
+    _, track = run(who, trace=True, step=1 / 16, **asked)
+    for level, r in enumerate((0.05, 1.0)):
+        chance = ndtr(np.log(np.maximum(track.drive[:, 0], 1e-300) / r) / 0.6)
+        for w, end in enumerate((24, 720)):
+            truth = trapezoid(chance[: 16 * end + 1], dx=1 / 16, axis=0)
+            assert found.time_at[level, w] == pytest.approx(truth, abs=1 / 16)
+
+
 @settings(max_examples=25, deadline=None)
 @given(lower=st.floats(0.05, 0.9), more=st.floats(1.01, 3.0))
 def test_time_at_level_falls_as_the_threshold_rises(lower, more):

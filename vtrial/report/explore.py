@@ -23,7 +23,6 @@ FLOOR = 1e-6
 """Least risk that the log axis shows."""
 NUMBERS = ("mean", "mcse", "median", "lo", "hi", "difference", "difference_lo", "difference_hi")
 """Columns of numbers, in the order of the table."""
-HEADS = ("mean", "MCSE", "median", "from", "to", "difference", "from", "to")
 
 
 @lru_cache(maxsize=1)
@@ -70,8 +69,14 @@ def explorer(facts: Facts) -> dict[str, Any] | None:
     ]  # fmt: skip
     return {
         "library": library, "script": own, "hashes": [allowed(library), allowed(own)], "choices": choices,
-        "heads": list(zip(NUMBERS, HEADS, strict=True)), "data": _data(facts, outcomes),
+        "heads": list(zip(NUMBERS, _heads(facts), strict=True)), "data": _data(facts, outcomes),
     }  # fmt: skip
+
+
+def _heads(facts: Facts) -> list[str]:
+    """Headings of the columns of numbers."""
+    part = f"{facts.interval:.0%}"
+    return ["mean", "MCSE", "median", f"{part} from", f"{part} to", "difference", f"{part} from", f"{part} to"]
 
 
 def _data(facts: Facts, outcomes: list[str]) -> dict[str, Any]:
