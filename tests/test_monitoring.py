@@ -4,6 +4,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
+from conftest import edited
 from scipy.special import ndtr, ndtri
 
 from vtrial import draw_parameters, draw_patients, load_scenario
@@ -142,6 +143,7 @@ def test_the_second_sample_sees_what_the_first_has_changed(scenario):
 
 # ------------------------------------------------------------------------------------------------ what is refused
 
+ONE = "{drug: baclofen, at: [24 h], target: [0.1 mg/L, 0.4 mg/L], delay: 6 h, cv: 10 %}"
 REFUSED = {
     "the wrong way round": ("[0.1 mg/L, 0.4 mg/L]", "[0.4 mg/L, 0.1 mg/L]", "from 0.4 to 0.1 mg/L: write the lower"),
     "no middle": ("[0.1 mg/L", "[0 mg/L", "has no geometric middle: give an 'aim'"),
@@ -149,7 +151,7 @@ REFUSED = {
     "of what": ("0.4 mg/L]", "0.4 mg]", "mg/L"),
     "drug not given": ("drug: baclofen, at", "drug: baclofne, at", "does not give 'baclofne'; did you mean 'baclofen'"),
     "off the steps": ("at: [24 h]", "at: [24.2 h]", "24.2 h is not a multiple of simulation.step, 0.5 h"),
-    "twice": ("]}", "]}", None),
+    "twice": ("rounded: down, monitoring: [", f"monitoring: [{ONE}, ", "'monitoring' of baclofen comes twice"),
     "nothing to round to": ("rounded: down", "rounded: up", "given 'up'; Allowed: down, nearest"),
     "staying": (
         "rounded: down",
@@ -167,11 +169,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("old", "new", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_wrong_with_monitoring_is_said_with_file_and_line(write, old, new, message):
-    one = "{drug: baclofen, at: [24 h], target: [0.1 mg/L, 0.4 mg/L], delay: 6 h, cv: 10 %}"
-    body = f"rounded: down, monitoring: [{one}]"
-    if message is None:
-        body, message = f"monitoring: [{one}, {one}]", "'monitoring' of baclofen comes twice"
-    path = write(*with_arm(body.replace(old, new, 1)))
+    path = write(*with_arm(edited(f"rounded: down, monitoring: [{ONE}]", (old, new))))
     with pytest.raises(InputError) as error:
         load_scenario(path)
     line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "OURS: {" in text)
