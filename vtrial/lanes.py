@@ -41,59 +41,27 @@ def instruction(function: Callable) -> Callable[..., Any]:
     return intrinsic(function)  # type: ignore[return-value]
 
 
-class Vec(types.Type):
-    """Numba's type of eight doubles."""
+def _type(name: str, form: Any) -> Any:
+    """A type of numba's, which compiled code holds as a value of LLVM's type `form`."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Vec")
+    class Kind(types.Type):
+        def __init__(self) -> None:
+            super().__init__(name=name)
 
+    @register_model(Kind)
+    class _Model(models.PrimitiveModel):
+        def __init__(self, dmm: Any, fe_type: Any) -> None:
+            super().__init__(dmm, fe_type, form)
 
-class Brief(types.Type):
-    """Numba's type of sixteen numbers in single precision."""
-
-    def __init__(self) -> None:
-        super().__init__(name="Brief")
-
-
-class Mask(types.Type):
-    """Numba's type of eight truth values."""
-
-    def __init__(self) -> None:
-        super().__init__(name="Mask")
+    Kind.__name__ = Kind.__qualname__ = name
+    return Kind
 
 
-class BriefMask(types.Type):
-    """Numba's type of sixteen truth values."""
-
-    def __init__(self) -> None:
-        super().__init__(name="BriefMask")
-
-
+Vec, Mask = _type("Vec", _DOUBLES), _type("Mask", _BITS)
+"""Eight doubles, and eight truth values."""
+Brief, BriefMask = _type("Brief", _SINGLES), _type("BriefMask", _MANY_BITS)
+"""Sixteen numbers in single precision, and as many truth values."""
 vec, brief, mask, brief_mask = Vec(), Brief(), Mask(), BriefMask()
-
-
-@register_model(Vec)
-class _VecModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _DOUBLES)
-
-
-@register_model(Brief)
-class _BriefModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _SINGLES)
-
-
-@register_model(Mask)
-class _MaskModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _BITS)
-
-
-@register_model(BriefMask)
-class _BriefMaskModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _MANY_BITS)
 
 
 def _all(kind: Any, value: Any) -> ir.Constant:

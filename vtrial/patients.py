@@ -70,6 +70,12 @@ class Group:
         """(draw, patient)."""
         return len(self.draws), len(self.patients)
 
+    @property
+    def numbers(self) -> tuple[range, range]:
+        """Numbers of the draws and of the patients, which are consecutive, as ranges."""
+        draws, patients = (range(numbers[0], numbers[-1] + 1) for numbers in (self.draws, self.patients))
+        return draws, patients
+
 
 def columns(draws: xr.Dataset) -> dict[str, Array]:
     """Population parameters as plain arrays, shape (draw,)."""

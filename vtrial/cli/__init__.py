@@ -6,7 +6,7 @@ nothing written.
 
 | module | holds |
 |---|---|
-| `console` | the two consoles, and how a command ends that cannot go on |
+| `console` | the consoles, what every command can be asked, and how one ends that cannot go on |
 | `work` | long work: bars, and files that are written whole or not at all |
 | `calibration` | the commands calibrate and criticise |
 | `comparison`, `figure` | the commands compare and figure |

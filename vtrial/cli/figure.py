@@ -21,9 +21,7 @@ def figure(
         Path | None, typer.Option("-o", "--output", help="File to write, .svg, .pdf or .png; default NAME.svg.")
     ] = None,
     arm: Annotated[list[str] | None, typer.Option(help="Show this arm, beside the reference. May be repeated.")] = None,
-    stratum: Annotated[
-        list[str] | None, typer.Option(help="Show this stratum, beside the population. May be repeated.")
-    ] = None,
+    stratum: Annotated[list[str] | None, typer.Option(help="Show this stratum. May be repeated.")] = None,
 ) -> None:
     """Draw one figure of a result, and write what it shows beside it as CSV; print its caption."""
     from vtrial.report.facts import Facts
@@ -49,9 +47,9 @@ def figure(
         raise InputError([f"{result}: has no data for the figure '{name}'; without a name, those it has are listed"])
     if not target.absolute().parent.is_dir():
         raise InputError([f"{target}: there is no folder {target.absolute().parent}"])
-    title, caption = caption_of(chosen, name)
-    numbers = target.with_suffix(".csv")
-    table = shown(Facts(chosen), name)
+    facts, numbers = Facts(chosen), target.with_suffix(".csv")
+    title, caption = caption_of(facts, name)
+    table = shown(facts, name)
     target.write_bytes(drawn)
     table.to_csv(numbers, index=False, lineterminator="\n")
     out.print(f"[bold]{plain(title)}.[/] {plain(caption)}")

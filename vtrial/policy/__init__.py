@@ -19,7 +19,7 @@ they are arrays. What is done about what is seen is a matter of the arm: a react
 """
 
 from vtrial.policy.arm import Arm, ArmFile, FixedDose, Known, Modifier, arm_regimens
-from vtrial.policy.form import METRICS, Increment, Renal, Rounding, Strengths, Tier, Titration
+from vtrial.policy.form import METRICS, Increment, Renal, Tier, Titration
 from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
 from vtrial.policy.monitoring import Monitoring
 from vtrial.policy.overlay import AkiOverlay
@@ -28,6 +28,7 @@ from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dos
 from vtrial.policy.route import Route
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses
 from vtrial.policy.slip import Slip
+from vtrial.policy.strengths import Rounding, Strengths
 from vtrial.policy.taper import Taper
 
 __all__ = [

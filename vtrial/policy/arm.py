@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from vtrial.dialysis import Sessions
-from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, Rounding, refuse
+from vtrial.policy.form import Amount, Clock, FrequencyName, Grade, Patients, refuse
 from vtrial.policy.monitoring import Monitoring
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds
@@ -19,6 +19,7 @@ from vtrial.policy.regimen import Regimens
 from vtrial.policy.route import Route
 from vtrial.policy.rule import Policy, patient_shape
 from vtrial.policy.slip import Slip
+from vtrial.policy.strengths import Rounding
 from vtrial.policy.taper import Taper
 from vtrial.spec import Duration, InputError, Spec, nearest
 

@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from vtrial.library import POLICIES
 from vtrial.policy.arm import Arm, ArmFile, Modifier
-from vtrial.policy.form import Strengths
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.rule import Policy
+from vtrial.policy.strengths import Strengths
 from vtrial.spec import Document, InputError, Problem, Spec, Where, nearest, parse, read_yaml
 
 ARMS_FILE = "arms.yaml"

@@ -22,12 +22,12 @@ from vtrial.policy.form import (
     Remark,
     Renal,
     SensitivePatients,
-    Strengths,
     Tier,
     Titration,
     refuse,
 )
 from vtrial.policy.regimen import Regimen, Regimens
+from vtrial.policy.strengths import Strengths
 from vtrial.policy.titration import course
 from vtrial.spec import InputError, Spec, nearest
 

@@ -33,12 +33,12 @@ def write_report(result: xr.DataTree, folder: Path | str) -> None:
     from vtrial.report.shown import shown
 
     folder = Path(folder)
-    figures = draw_figures(result)
+    facts, figures = Facts(result), draw_figures(result)
     (folder / "figures").mkdir(exist_ok=True)
     for figure in figures:
         (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-        table = shown(Facts(result), figure.name).to_csv(index=False, lineterminator="\n")
+        table = shown(facts, figure.name).to_csv(index=False, lineterminator="\n")
         (folder / "figures" / f"{figure.name}.csv").write_text(table, encoding="utf-8", newline="\n")
     texts = {
         "estimates.csv": estimates_csv(result),

@@ -81,7 +81,8 @@ def _heads(facts: Facts) -> list[str]:
 
 def _data(facts: Facts, outcomes: list[str]) -> dict[str, Any]:
     """What the script reads: names once, rows by their places, as there are thousands."""
-    places = {s: facts.place(s) if facts.grid() and s != POPULATION else ("", "") for s in facts.strata}
+    grid = facts.grid()
+    places = {s: facts.place(s) if grid and s != POPULATION else ("", "") for s in facts.strata}
     return {
         "views": _views(facts),
         "arms": facts.arms, "reference": facts.reference, "interval": f"{facts.interval:.0%}",

@@ -71,16 +71,15 @@ def draw_figures(result: xr.DataTree) -> list[Drawn]:
         for name, plot in PLOTS.items():
             figure = plot(facts)
             if figure is not None:
-                title, caption = caption_of(result, name)
+                title, caption = caption_of(facts, name)
                 svg = style.write_figure(figure, "svg")
                 figure.set_layout_engine("none")  # laid out once is enough
                 drawn.append(Drawn(name, title, caption, svg, style.write_figure(figure, "png")))
     return drawn
 
 
-def caption_of(result: xr.DataTree, name: str) -> tuple[str, str]:
+def caption_of(facts: Facts, name: str) -> tuple[str, str]:
     """Title and caption of a figure that the result has the data for."""
-    facts = Facts(result)
     title, text = _words(facts, name)
     return title, f"{text} {_numbers(facts, name)} {NOTICE}"
 

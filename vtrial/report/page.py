@@ -39,7 +39,8 @@ def render_html(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    context = _context(result, figures) | {"explore": explorer(Facts(result))}
+    facts = Facts(result)
+    context = _context(facts, figures) | {"explore": explorer(facts)}
     return environment(autoescape=True).get_template("report.html.j2").render(context)
 
 
@@ -55,7 +56,7 @@ def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return environment(autoescape=False).get_template("report.md.j2").render(_context(result, figures))
+    return environment(autoescape=False).get_template("report.md.j2").render(_context(Facts(result), figures))
 
 
 def environment(*, autoescape: bool) -> jinja2.Environment:
@@ -116,8 +117,7 @@ def escape_markdown(text: object) -> str:
 # ------------------------------------------------------------------------------------------------ context
 
 
-def _context(result: xr.DataTree, figures: list[Drawn]) -> dict[str, Any]:
-    facts = Facts(result)
+def _context(facts: Facts, figures: list[Drawn]) -> dict[str, Any]:
     return _words(facts) | _tables(facts) | _provenance(facts) | {"figures": figures}
 
 

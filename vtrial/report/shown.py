@@ -61,10 +61,6 @@ def _stats(facts: Facts, estimand: str, outcomes: Sequence[str], strata: Sequenc
     return table.reindex(columns=list(facts.estimates["stat"].values)).reset_index()
 
 
-def _starting(facts: Facts, *starts: str) -> list[str]:
-    return [outcome for outcome in facts.outcomes if outcome.startswith(starts)]
-
-
 def _heatmap(facts: Facts) -> pd.DataFrame:
     table = _stats(facts, "value", [facts.primary], facts.strata[:-1])
     places = [facts.place(stratum) for stratum in table["stratum"]]
@@ -115,7 +111,9 @@ DATA: dict[str, Callable[[Facts], pd.DataFrame]] = {
     "dose_risk": _dose_risk,
     "fans": _fans,
     "exposure": lambda facts: _stats(facts, "value", [o for o in facts.outcomes if "_ratio_" in o], facts.strata),
-    "peak_clock": lambda facts: _stats(facts, "value", _starting(facts, "peak_clock_"), facts.telling),
+    "peak_clock": lambda facts: _stats(
+        facts, "value", [o for o in facts.outcomes if o.startswith("peak_clock_")], facts.telling
+    ),
     "sensitivity": _sensitivity,
 }
 """The table of each figure."""

@@ -22,7 +22,7 @@ from vtrial.treatment.given import Items
 type Array = NDArray[np.float64]
 type Index = NDArray[np.int64]
 
-SLICE = 16384
+SLICE = 16_384
 """Items exposed at once: what the kinetics need beside their results is bounded by it."""
 
 

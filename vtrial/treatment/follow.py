@@ -1,11 +1,11 @@
 """Arms whose doses follow what is seen: each patient divided into those of his sensitivity who fare alike.
 
-A concentration that is measured does not depend on sensitivity: its result changes the doses of all. But what is seen
-at a round depends on the patient's sensitivity, so doses do too. But given his kinetics, the sensitivities
-that take the same course lie side by side: whoever is more sensitive is at least as deep. So a patient is a whole that
-splits, at rounds, into shares of the distribution of sensitivity, each from one probability of being more sensitive to
-another; a share whose doses change is exposed anew, on the same kinetics, and nothing is sampled but the errors of
-those who look. What comes out are items as of any arm, each with its share.
+A concentration that is measured does not depend on sensitivity: its result changes the doses of all. What is seen at a
+round does, and so do the doses after it. But given his kinetics, the sensitivities that take the same course lie side
+by side: whoever is more sensitive is at least as deep. So a patient is a whole that splits, at rounds, into shares of
+the distribution of sensitivity, each from one probability of being more sensitive to another; a share whose doses
+change is exposed anew, on the same kinetics, and nothing is sampled but the errors of those who look. What comes out
+are items as of any arm, each with its share.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _dosed_anew(
     monitoring = courses.arm.monitoring[event.monitoring]
     d = scenario.drugs.index(monitoring.drug)
     name = f"{monitoring.drug} {event.number}"
-    z = normals(Plain(scenario.spec.simulation.seed), "assay", group.stratum, name, *_numbers(group))
+    z = normals(Plain(scenario.spec.simulation.seed), "assay", group.stratum, name, *group.numbers)
     factor = monitoring.factor(conc[d], z.ravel()[shares.patient])
     after = shares.course.copy()
     for number in np.unique(shares.course[factor != 1]).tolist():
@@ -248,19 +248,13 @@ def _dosed_anew(
     return after
 
 
-def _numbers(group: Group) -> tuple[range, range]:
-    """Numbers of the group's draws and patients."""
-    draws, patients = (range(numbers[0], numbers[-1] + 1) for numbers in (group.draws, group.patients))
-    return draws, patients
-
-
 def _seen(scenario: Scenario, group: Group, arm: Arm, patient: Index, j: int, levels: int) -> list[Index]:
     """What is seen of each patient if his true level is 0, 1, ...: at this round."""
     assert arm.rounds is not None
     if not arm.rounds.misjudged:
         return [np.full(len(patient), level) for level in range(levels + 1)]
     luck = Plain(scenario.spec.simulation.seed)
-    u = luck.uniforms("round", group.stratum, str(j), *_numbers(group)).ravel()[patient]
+    u = luck.uniforms("round", group.stratum, str(j), *group.numbers).ravel()[patient]
     return [np.minimum(np.searchsorted(np.cumsum(row), u, side="right"), levels) for row in arm.rounds.misjudged]
 
 

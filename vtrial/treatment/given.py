@@ -227,9 +227,8 @@ def _slipped(scenario: Scenario, group: Group, arm: Arm, given: dict[str, Regime
 def _wrong(scenario: Scenario, group: Group, k: int, slip: Slip, doses: int) -> NDArray[np.bool_]:
     """Which doses go wrong, shape (patients of the group, dose): the same ones in all arms whose k-th slip it is."""
     wrong = np.zeros((group.shape[0] * group.shape[1], doses), bool)
-    draws, patients = (range(numbers[0], numbers[-1] + 1) for numbers in (group.draws, group.patients))
     luck = Plain(scenario.spec.simulation.seed)
     for number in range(doses) if slip.doses is None else [one - 1 for one in slip.doses if one <= doses]:
         name = f"{slip.drug} {k} {number + 1}"
-        wrong[:, number] = luck.uniforms("slip", group.stratum, name, draws, patients).ravel() < slip.chance / 100
+        wrong[:, number] = luck.uniforms("slip", group.stratum, name, *group.numbers).ravel() < slip.chance / 100
     return wrong
