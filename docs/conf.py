@@ -34,10 +34,10 @@ def commands() -> str:
 
     from vtrial.cli import app
 
-    runner, pages = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}), ["# Commands\n", f"{NOTICE}\n"]
+    runner, pages = CliRunner(env={"COLUMNS": "84", "NO_COLOR": "1", "TERM": "dumb"}), ["# Commands\n", f"{NOTICE}\n"]
     names = sorted(get_command(app).commands)  # type: ignore[attr-defined]
     for name in ("", *names):
-        text = runner.invoke(app, [*([name] if name else []), "--help"]).output
+        text = runner.invoke(app, [*([name] if name else []), "--help"], prog_name="vtrial").output
         pages.append(f"## vtrial {name}\n\n```text\n{text.strip()}\n```\n")
     return "\n".join(pages)
 
