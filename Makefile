@@ -29,7 +29,7 @@ test-browser: install  ## the page in a Chromium, which must be there (Debian: a
 
 docs: install  ## the documentation site, docs/_build/index.html
 	$(UV) pip install --quiet --python .venv/bin/python --constraint constraints.txt --group docs
-	$(RUN)sphinx-build -W --keep-going -q docs docs/_build
+	$(RUN)sphinx-build -W -E --keep-going -q docs docs/_build
 
 bench: install  ## micro benchmarks; tests/bench/side_by_side.py compares engines
 	$(RUN)python -m pytest tests/bench -m bench --benchmark-columns=median,min,iqr,rounds

@@ -46,7 +46,7 @@ def test_tutorial_runs_as_it_stands(page, tmp_path):
     """Its blocks one after the other in one shell: files are written, commands must end well."""
     script = ["set -euo pipefail", 'export PATH="$VTRIAL:$PATH" COLUMNS=200']
     for file, kind, block in re.findall(
-        r"(?:<!-- file: (\S+) -->\n)?```(sh|yaml|python|csv)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+        r"(?:<!-- file: (\S+) -->\n)?```(sh|yaml|python|text)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
     ):
         assert (kind != "sh") == bool(file)
         script.append(f"cat > {file} <<'END'\n{block}END" if file else block)

@@ -45,9 +45,7 @@ def choose(given: str, allowed: Iterable[str], what: str) -> str:
 def _units():
     import pint  # a third of a second: only when the first quantity is read
 
-    registry = pint.UnitRegistry(cache_folder=":auto:")
-    registry.define("@alias hour = hr")
-    return registry
+    return pint.UnitRegistry(cache_folder=":auto:")
 
 
 def magnitude(given: object, unit: str) -> float:
