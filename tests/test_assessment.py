@@ -61,7 +61,7 @@ def test_the_effect_of_an_assumption_is_the_ratio_of_the_risks_that_were_run(ass
 def test_criteria_are_told_with_what_came_out(assessed):
     facts = Facts(assessed)
     mcse = facts.stats("value", "ARM0_INDEX", "75-84 G4", "level3_24h")["mcse"]
-    text = dict(assessment(facts)["table"])["technical criteria"]
+    text = assessment(facts)["criteria"]
     assert text == f"mcse of level3_24h, ARM0_INDEX, 75-84 G4, below 1: {mcse:.2g}, met"
 
 
@@ -69,7 +69,7 @@ def test_what_was_not_done_says_so(standard):  # noqa: F811
     told = assessment(Facts(standard))
     assert not told["done"]
     assert {text for term, text in told["table"][1:6]} == {NOT_DONE}
-    assert dict(told["table"])["technical criteria"] == "none set"
+    assert told["criteria"] == "none set"
     evaluation = dict(told["evaluation"])
     assert evaluation["external validation"] == NOT_DONE
     assert evaluation["validation against the data of the calibration"].startswith(NOT_DONE)  # priors

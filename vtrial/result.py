@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from vtrial.scenario import Scenario
 
 def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
     """What a result needs to explain itself; structured parts are JSON."""
+    from vtrial.equations import equations  # with SymPy, which takes a third of a second: not to read a result
+
     spec, model = scenario.spec, scenario.model
     policies = sorted(POLICIES.glob("*.yaml"))
     return {
@@ -38,6 +41,7 @@ def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
         "limits": json.dumps([*model.limits, *_limits(scenario)]),
         "levels": json.dumps(model.levels),
         "params": json.dumps(_params(scenario)),
+        "equations": json.dumps([asdict(one) for one in equations(model, spec.model.surface)]),
         "evidence": json.dumps(evidence_rows(model)),
         "policies_sha256": hashlib.sha256(b"".join(path.read_bytes() for path in policies)).hexdigest(),
         "arms": json.dumps([_describe_arm(scenario, arm) for arm in scenario.arms]),
@@ -66,6 +70,7 @@ def _params(scenario: Scenario) -> list[dict[str, Any]]:
         {
             "name": p.name,
             "prior": str(p.prior),
+            "quantiles": [float(p.prior.quantile(at)) for at in (0.025, 0.25, 0.5, 0.75, 0.975)],
             "unit": p.unit,
             "label": p.label,
             "rows": p.rows,

@@ -166,19 +166,24 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder to write; default: the result's.")
     ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs vtrial[pdf]).")] = False,
 ) -> None:
     """Write the report of a result again: a report is a function of its result and nothing else."""
     from vtrial.report import write_report
+    from vtrial.report.pdf import converter
     from vtrial.result import load_result, save_result
 
+    if pdf:
+        converter()
     loaded = load_result(result)
     folder = output or result.parent
     refuse_foreign(folder)
     with whole(folder) as part:
         save_result(loaded, part / "result.nc")
-        write_report(loaded, part)
-    out.print(f"report: {plain(str(folder / 'report.html'))}", soft_wrap=True)
-    tell(lambda: {"report": folder / "report.html"})
+        write_report(loaded, part, pdf=pdf)
+    written = [folder / name for name in ("report.html", *(["report.pdf"] if pdf else []))]
+    out.print(f"report: {plain(', '.join(map(str, written)))}", soft_wrap=True)
+    tell(lambda: {"report": written[0]} | ({"pdf": written[1]} if pdf else {}))
 
 
 @app.command()

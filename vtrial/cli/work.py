@@ -63,7 +63,7 @@ def sampling_bar() -> Iterator[Callable[[int, int, int], None]]:
         yield update
 
 
-OURS = {"result.nc", "report.html", "report.md", "estimates.csv", "figures"}
+OURS = {"result.nc", "report.html", "report.md", "report.pdf", "estimates.csv", "figures"}
 CALIBRATION = {"report.html", "figures", *(f"{name}.csv" for name in (
     "fit", "parameters", "power_scaling", "without_targets", "by_study", "assumptions", "diagnostics", "refits",
     "refit_risks",

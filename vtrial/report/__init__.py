@@ -16,7 +16,7 @@ from vtrial.report.tables import Risk, estimates_csv, risk_table
 __all__ = ["Risk", "estimates_csv", "print_risks", "risk_table", "write_report"]
 
 
-def write_report(result: xr.DataTree, folder: Path | str) -> None:
+def write_report(result: xr.DataTree, folder: Path | str, *, pdf: bool = False) -> None:
     """Write a report into a folder that exists.
 
     Parameters
@@ -26,10 +26,18 @@ def write_report(result: xr.DataTree, folder: Path | str) -> None:
     folder : path
         Gets `report.html` (all in one file), `report.md`, `estimates.csv` and `figures/NAME.svg`, `.png` and, of what
         it shows, `.csv`. The same result gives the same bytes.
+    pdf : bool
+        Whether to write `report.pdf` too, which needs WeasyPrint (``pip install 'vtrial[pdf]'``).
+
+    Raises
+    ------
+    InputError
+        If a PDF is asked for and WeasyPrint cannot be used.
     """
     from vtrial.report.facts import Facts
     from vtrial.report.figures import draw_figures
     from vtrial.report.page import render_html, render_markdown
+    from vtrial.report.pdf import to_pdf
     from vtrial.report.shown import shown
 
     folder = Path(folder)
@@ -47,3 +55,5 @@ def write_report(result: xr.DataTree, folder: Path | str) -> None:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    if pdf:
+        (folder / "report.pdf").write_bytes(to_pdf(render_html(result, figures, paper=True)))

@@ -29,8 +29,8 @@ def assessment(facts: Facts) -> dict[str, Any]:
     -------
     dict
         ``table``: pairs of term and text, in the terms of ICH M15, of what the scenario says and "not done" of what it
-        does not; ``assumptions``: rows of statement, reason, grade, the case that drops it, and what follows;
-        ``evaluation``: pairs of what is evaluated and what was found.
+        does not; ``criteria``: what the simulation had to fulfil, and did; ``assumptions``: rows of statement, reason,
+        grade, the case that drops it, and what follows; ``evaluation``: pairs of what is evaluated and what was found.
     """
     told = json.loads(facts.result.attrs.get("assessment") or "{}")
     rated = [(words, _rating(told.get(name))) for name, words in RATED.items()]
@@ -40,8 +40,8 @@ def assessment(facts: Facts) -> dict[str, Any]:
             ("question of interest", str(facts.result.attrs["question"])),
             ("context of use", _text(told, "context_of_use")),
             *rated,
-            ("technical criteria", _criteria(facts)),
         ],
+        "criteria": _criteria(facts),
         "assumptions": [one | {"effect": _effect(facts, one["case"])} for one in told.get("assumptions", [])],
         "evaluation": [
             (

@@ -28,11 +28,17 @@ class Drawn:
     ----------
     name : str
         Stable; the file's name.
+    section : str
+        Of the page, where it stands.
+    number : int
+        From 1, in the order of the page.
     title, caption : str
     svg, png : bytes
     """
 
     name: str
+    section: str
+    number: int
     title: str
     caption: str
     svg: bytes
@@ -52,6 +58,9 @@ PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
     "peak_clock": peak_clock,
     "sensitivity": sensitivity,
 }
+"""Every figure, in the order in which the page shows them."""
+SECTIONS = {"sensitivity": "sensitivity"}
+"""Where on the page a figure stands that is not among those of the findings."""
 
 
 def draw_figures(result: xr.DataTree) -> list[Drawn]:
@@ -74,7 +83,8 @@ def draw_figures(result: xr.DataTree) -> list[Drawn]:
                 title, caption = caption_of(facts, name)
                 svg = style.write_figure(figure, "svg")
                 figure.set_layout_engine("none")  # laid out once is enough
-                drawn.append(Drawn(name, title, caption, svg, style.write_figure(figure, "png")))
+                section, number = SECTIONS.get(name, "figures"), len(drawn) + 1
+                drawn.append(Drawn(name, section, number, title, caption, svg, style.write_figure(figure, "png")))
     return drawn
 
 

@@ -3,45 +3,86 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import jinja2
+import latex2mathml.converter
 import xarray as xr
+from markupsafe import Markup
 
 from vtrial.estimand import POPULATION
-from vtrial.report import digits
+from vtrial.report import digits, style
 from vtrial.report.assumptions import dose_table, sensitivity_table
 from vtrial.report.course import course_tables
 from vtrial.report.credibility import assessment
 from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
+from vtrial.report.learnt import learnt
 from vtrial.report.summary import summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
 from vtrial.report.worth import worth_blocks, worth_columns
 
+TITLES = {
+    "summary": "Summary",
+    "assessment": "Question of interest, context of use, assessment (ICH M15)",
+    "plan": "Analysis plan",
+    "data": "Data and evidence",
+    "assumptions": "Assumptions",
+    "model": "Model and parameters",
+    "evaluation": "Evaluation: diagnostics, verification, validation",
+    "population": "Population",
+    "policies": "Arms and policies",
+    "doses": "What the arms give",
+    "untreated": "Who is not treated, and doses no tablet gives",
+    "design": "Simulation design (ADEMP)",
+    "look": "Look for yourself",
+    "risks": "Risk",
+    "course": "Onset and recovery",
+    "contrasts": "Differences and ratios",
+    "chances": "Lowest risk, ranks, limits",
+    "worth": "Risk and benefit",
+    "figures": "Figures",
+    "meaning": "What the numbers mean",
+    "sensitivity": "Sensitivity to assumptions",
+    "limits": "What the model cannot know",
+    "again": "Reproducibility",
+}
+"""Sections of the page: those of ICH M15 for the reporting of model-informed drug development, then the findings."""
+
+GRADED = {
+    "A": "seen verbatim in its source", "A2": "seen on a secondary page", "C": "computed from sources seen",
+    "D": "derived", "B": "recalled or assumed, for priors only",
+}  # fmt: skip
+
 _LINK = re.compile(r"https?://[^\s<>\"')\]]+|\b10\.\d{4,9}/[^\s<>\"',;)\]]+")
 
 
-def render_html(result: xr.DataTree, figures: list[Drawn]) -> str:
+def render_html(result: xr.DataTree, figures: list[Drawn], *, paper: bool = False) -> str:
     """Render the page, all in one file.
 
     Parameters
     ----------
     result : xarray.DataTree
     figures : list of Drawn
+    paper : bool
+        For a converter that runs no scripts and knows no MathML: nothing to choose from, equations are drawn.
 
     Returns
     -------
     str
     """
     facts = Facts(result)
-    context = _context(facts, figures) | {"explore": explorer(facts)}
-    return environment(autoescape=True).get_template("report.html.j2").render(context)
+    context = _context(facts, figures, {} if paper else explorer(facts))
+    made = environment(autoescape=True)
+    made.filters["formula"] = drawn_formula if paper else formula
+    return made.get_template("report.html.j2").render(context)
 
 
 def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
@@ -56,7 +97,7 @@ def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return environment(autoescape=False).get_template("report.md.j2").render(_context(Facts(result), figures))
+    return environment(autoescape=False).get_template("report.md.j2").render(_context(Facts(result), figures, {}))
 
 
 def environment(*, autoescape: bool) -> jinja2.Environment:
@@ -97,6 +138,31 @@ def pieces(text: str) -> list[tuple[str, str]]:
     return [part for part in [*found, (text[at:], "")] if part[0]]
 
 
+def formula(latex: str) -> Markup:
+    """An equation as MathML, which browsers draw and screen readers read.
+
+    The converter passes text on as it is: what would be markup is made a relation first.
+
+    Examples
+    --------
+    >>> "<mfrac>" in formula(r"\\frac{a}{b}")
+    True
+    """
+    plain = latex.replace("<", r"\lt ").replace(">", r"\gt ")
+    return Markup(latex2mathml.converter.convert(plain, display="block"))
+
+
+def drawn_formula(latex: str) -> Markup:
+    """An equation as a picture, with its LaTeX for who does not see it."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.mathtext import math_to_image
+
+    drawn = io.BytesIO()
+    with style.styled():
+        math_to_image(f"${latex.replace(r'\frac', r'\dfrac')}$", drawn, prop=FontProperties(size=9), format="svg")
+    return Markup('<img alt="{}" src="{}">').format(latex, inline(drawn.getvalue()))
+
+
 def inline(svg: bytes) -> str:
     """An SVG as a data address, so that the page needs no other file."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
@@ -117,8 +183,22 @@ def escape_markdown(text: object) -> str:
 # ------------------------------------------------------------------------------------------------ context
 
 
-def _context(facts: Facts, figures: list[Drawn]) -> dict[str, Any]:
-    return _words(facts) | _tables(facts) | _provenance(facts) | {"figures": figures}
+def _context(facts: Facts, figures: list[Drawn], explore: dict[str, Any] | None) -> dict[str, Any]:
+    context = _words(facts) | _tables(facts) | _provenance(facts) | {"figures": figures, "explore": explore}
+    return context | {"titles": _titles(context)}
+
+
+def _titles(context: dict[str, Any]) -> dict[str, str]:
+    """Titles of the sections of the page, in their order, by what links to them."""
+    absent = {
+        "doses": not context["doses"]["rows"], "look": not context["explore"], "course": not context["courses"],
+        "contrasts": not context["contrasts"], "worth": not context["worth"]["blocks"],
+    }  # fmt: skip
+    titles = TITLES | {
+        "risks": context["heading"],
+        "contrasts": f"Differences and ratios to {context['reference']}",
+    }
+    return {name: title for name, title in titles.items() if not absent.get(name)}
 
 
 def _words(facts: Facts) -> dict[str, Any]:
@@ -133,6 +213,7 @@ def _words(facts: Facts) -> dict[str, Any]:
         "again": _command(facts),
         "held": HELD if facts.held else "",
         "heading": heading(facts, facts.primary),
+        "primary": facts.primary,
         "primary_label": facts.label(facts.primary),
         "reference": facts.reference,
         "probability": f"{facts.interval:.0%}",
@@ -166,7 +247,9 @@ def _provenance(facts: Facts) -> dict[str, Any]:
     return {
         "levels": list(enumerate(facts.levels)),
         "limits": facts.json("limits"),
-        "params": [p | {"fixed": fixed.get(p["name"])} for p in facts.json("params")],
+        "params": [p | {"fixed": fixed.get(p["name"])} | learnt(facts, p) for p in facts.json("params")],
+        "equations": facts.json("equations") if "equations" in facts.result.attrs else [],
+        "grades": _grades(facts),
         "fixed": fixed,
         "evidence": facts.json("evidence"),
         "arms": facts.json("arms"),
@@ -177,6 +260,12 @@ def _provenance(facts: Facts) -> dict[str, Any]:
         "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
         "strata": facts.strata[:-1],
     }
+
+
+def _grades(facts: Facts) -> str:
+    """How many rows of the evidence have each grade."""
+    count = Counter(str(row["grade"]) for row in facts.json("evidence").values())
+    return "; ".join(f"{n} {grade} ({GRADED.get(grade, 'see its row')})" for grade, n in sorted(count.items())) + "."
 
 
 def _command(facts: Facts) -> str:
