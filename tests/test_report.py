@@ -60,6 +60,10 @@ examples:
   patient: {{name: case, age: 68 year, sex: F, height: 154 cm, weight: 65 kg, scr: 0.713 mg/dL}}
   arms: [ARM0_INDEX]
 dose_risk: {{arm: ARM1_GUIDELINE, strata: ["75-84 G4"], multiples: [0.5, 1, 2]}}
+dose_surface:
+  strata: ["75-84 G4"]
+  drugs: {{baclofen: {{freq: TID, doses: [5 mg, 10 mg]}}, pregabalin: {{freq: BID, doses: [75 mg, 150 mg]}}}}
+sensitivities: {{arms: [ARM0_INDEX], strata: ["75-84 G4"], cases: {{no tolerance: {{fix: {{tolerance_fold: 1}}}}}}}}
 """
 
 PATIENTS = """
@@ -118,6 +122,7 @@ def told(standard):
     value = value.sel(arm=["ARM1_GUIDELINE", "ARM0_INDEX"], stratum=["population", "75-84 G4"])
     value = xr.concat([value, 2 * value], xr.DataArray(["as in the scenario", "no | tolerance"], dims="case"))
     cases = value.to_dataset(name="value").assign_coords(change=("case", ["", "tolerance_fold 1"]))
+    cases["mean"] = value.sel(stat="mean", drop=True) * xr.DataArray(np.linspace(0.9, 1.1, 20), dims="draw")
     groups = {name: node.to_dataset() for name, node in _groups(standard).items()}
     groups["/"] = groups["/"].assign_attrs(arms=json.dumps(arms), population_text="Adults of <nowhere>.")
     groups["/sensitivity"] = cases.assign_attrs(outcome="level3_24h")

@@ -151,6 +151,23 @@ BROKEN = {
         "simulation:", "dose_risk: {arm: ARM0_INDEX, strata: [75-84 G9], multiples: [1, 2]}\nsimulation:",
         "unknown stratum '75-84 G9'",
     ),
+    "dose_surface's stratum and drug": (
+        "simulation:",
+        "dose_surface: {strata: [75-84 G9], drugs: {baclofen: {freq: TID, doses: [5 mg, 10 mg]}, "
+        "pregabaline: {freq: BID, doses: [25 mg, 50 mg]}}}\nsimulation:",
+        "unknown drug 'pregabaline'; did you mean 'pregabalin'?",
+    ),
+    "dose_surface of one drug": (
+        "simulation:",
+        "dose_surface: {strata: [75-84 G4], drugs: {baclofen: {freq: TID, doses: [5 mg, 10 mg]}}}\nsimulation:",
+        "at least 2 items",
+    ),
+    "dose_surface of doses that do not rise": (
+        "simulation:",
+        "dose_surface: {strata: [75-84 G4], drugs: {baclofen: {freq: TID, doses: [10 mg, 5 mg]}, "
+        "pregabalin: {freq: BID, doses: [25 mg, 50 mg]}}}\nsimulation:",
+        "given 10, 5: each must be above the one before",
+    ),
     "dose_risk of the population": (
         "simulation:", "dose_risk: {arm: ARM0_INDEX, strata: [population], multiples: [1, 2]}\nsimulation:", "stratum",
     ),

@@ -6,7 +6,8 @@ fixed size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import xarray as xr
@@ -198,6 +199,27 @@ class _Reduced:
     def moments(self) -> Moments:
         """Of all patients that were added."""
         return self._groups[0] if self._independent else between(self._groups)
+
+
+def treatments(scenario: Scenario, arms: Sequence[Arm]) -> int:
+    """Arms, the components of those that are mixtures, and what one that reacts splits its patients into."""
+    parts = [one for arm in arms for one, _ in scenario.components(arm)]
+    mixed = sum(len(scenario.components(arm)) for arm in arms if arm.mix)
+    return len(arms) + mixed + SPLITS * sum(one.feedback for one in parts)
+
+
+def in_threads[Job, Done](
+    threads: int, work: Callable[[Job], Done], jobs: Iterable[Job], tell: Callable[[Done], None] = lambda done: None
+) -> None:
+    """Do jobs, and tell what each gave, in the order in which they end; the first error ends them all."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(work, job) for job in jobs]
+        try:
+            for finished in as_completed(waiting):
+                tell(finished.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _parts(patients: int) -> Iterator[range]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class Moments:
         Sums of squared deviations from these means.
     treated : array, shape (arm, drug, draw)
         Share of patients given the drug.
+    within : array, shape (arm, outcome, draw), optional
+        Of groups: mean squared deviation of patients from the mean of their group.
     """
 
     n: int
@@ -35,6 +37,7 @@ class Moments:
     squares: Array
     paired: Array
     treated: Array
+    within: Array | None = None
 
     @property
     def noise(self) -> Array:
@@ -45,6 +48,14 @@ class Moments:
     def paired_noise(self) -> Array:
         """Variance of the mean difference."""
         return self.paired / max(self.n - 1, 1) / self.n
+
+    @property
+    def spread(self) -> Array:
+        """Variance between patients. Of groups it is that within them and that of their means, of which `noise`, the
+        variance of the mean of all, is the n-th part."""
+        if self.within is None:
+            return self.squares / max(self.n - 1, 1)
+        return self.within + self.n * self.noise
 
     def with_further(self, other: Moments) -> Moments:
         """Add further patients of the same draws (Chan, Golub and LeVeque 1983, Am Stat 37:242-247)."""
@@ -87,10 +98,10 @@ def between(groups: Sequence[Moments]) -> Moments:
     >>> found.n, float(found.mean[0, 0, 0]), float(found.noise[0, 0, 0])
     (2, 3.0, 4.0)
     """
-    first, *others = (group.as_one for group in groups)
+    whole, *others = (group.as_one for group in groups)
     for other in others:
-        first = first.with_further(other)
-    return first
+        whole = whole.with_further(other)
+    return replace(whole, within=np.mean([group.squares / group.n for group in groups], 0))
 
 
 def reduce_patients(value: Array, item: NDArray[np.integer], treated: NDArray[np.bool_], reference: int) -> Moments:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from vtrial.block import MEMORY, SPLITS, Block, Prepared, blocks_of, memory_bytes, reduce_block
-from vtrial.estimand import STATS, Sums, describe, estimate
-from vtrial.policy import Arm
+from vtrial.block import MEMORY, Block, Prepared, blocks_of, in_threads, memory_bytes, reduce_block, treatments
+from vtrial.discordance import discordance
+from vtrial.estimand import Sums, estimate
+from vtrial.further import dose_risk, dose_surface, sensitivity
+from vtrial.population.compare import read_comparison
+from vtrial.population.covariates import population_file
 from vtrial.result import provenance
 from vtrial.scenario import Scenario
 from vtrial.stage import stage
@@ -51,7 +53,9 @@ def run(
     -------
     xarray.DataTree
         ``Result``: groups ``estimates`` (see `vtrial.estimand.estimate`), ``risk`` (the risk of each level by
-        arm, stratum and draw), ``theta`` (the draws), ``examples``, ``dose_risk``; attributes hold the provenance.
+        arm, stratum and draw), ``theta`` (the draws), and what the scenario asks for beside: ``examples``,
+        ``dose_risk``, ``dose_surface``, ``sensitivity``; of a population also ``discordance`` and, of a covariate
+        model, ``survey``; attributes hold the provenance.
 
     Raises
     ------
@@ -84,9 +88,12 @@ def run(
         with stage("examples"):
             groups[f"/examples/{arm}"] = trace_example(scenario, draws, arm)
     if spec.dose_risk:
-        groups["/dose_risk"] = _dose_risk(scenario, draws, **within)
+        groups["/dose_risk"] = dose_risk(scenario, draws, **within)
+    if spec.dose_surface:
+        groups["/dose_surface"] = dose_surface(scenario, draws, **within)
     if spec.sensitivities:
-        groups["/sensitivity"] = _sensitivity(scenario, posterior, **within)
+        groups["/sensitivity"] = sensitivity(scenario, posterior, **within)
+    groups |= _of_population(scenario)
     with stage("provenance"):
         groups["/"] = xr.Dataset(attrs=provenance(scenario, draws))
     return xr.DataTree.from_dict(groups)
@@ -114,30 +121,21 @@ def _treat_all(
         sums.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
         return len(block.draws) * of_draw
 
-    many = _treatments(scenario, arms)
-    _in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads), tell)
+    many = treatments(scenario, arms)
+    in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads), tell)
     return sums
 
 
-def _treatments(scenario: Scenario, arms: Sequence[Arm]) -> int:
-    """Arms, the components of those that are mixtures, and what one that reacts splits its patients into."""
-    parts = [one for arm in arms for one, _ in scenario.components(arm)]
-    mixed = sum(len(scenario.components(arm)) for arm in arms if arm.mix)
-    return len(arms) + mixed + SPLITS * sum(one.feedback for one in parts)
-
-
-def _in_threads[Job, Done](
-    threads: int, work: Callable[[Job], Done], jobs: Iterable[Job], tell: Callable[[Done], None] = lambda done: None
-) -> None:
-    """Do jobs, and tell what each gave, in the order in which they end; the first error ends them all."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(work, job) for job in jobs]
-        try:
-            for finished in as_completed(waiting):
-                tell(finished.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _of_population(scenario: Scenario) -> dict[str, xr.Dataset]:
+    """Where measures of renal function disagree in it, and what its covariate model gives beside the survey."""
+    source = scenario.population.provenance
+    if source["kind"] == "patient":
+        return {}
+    with stage("discordance"):
+        found = {"/discordance": discordance(scenario)}
+    if source["kind"] == "model" and (held := read_comparison(population_file(source["name"]))) is not None:
+        found["/survey"] = held
+    return found
 
 
 def _risk(scenario: Scenario, sums: Sums, strata: list[str]) -> xr.Dataset:
@@ -156,79 +154,3 @@ def _risk(scenario: Scenario, sums: Sums, strata: list[str]) -> xr.Dataset:
             "dialysis": ("stratum", [stratum.dialysis for stratum in found]),
         },
     )
-
-
-def _dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads: int) -> xr.Dataset:
-    """Risk by multiple of an arm's doses: value (stratum, multiple, outcome, stat)."""
-    asked = scenario.spec.dose_risk
-    assert asked is not None
-    scenario = scenario.asking_for(lambda outcome: outcome.risk)
-    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
-    arms, multiples, strata = [scenario.arm(asked.arm)], asked.multiples, list(asked.strata)
-    with stage("dose risk"):
-        prepared = Prepared.of(scenario, draws)
-    sums = Sums.empty(len(multiples), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
-
-    @stage("dose risk")
-    def treat(block: Block) -> None:
-        for m, moments in enumerate(reduce_block(prepared, block, arms, 0, multiples=multiples)):
-            sums.put(moments, arms=slice(m, m + 1), stratum=strata.index(block.stratum), draws=block.of_draws)
-
-    many = _treatments(scenario, arms)
-    _in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads))
-    mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
-    return xr.Dataset(
-        {
-            "value": (
-                ("stratum", "multiple", "outcome", "stat"),
-                describe(mean, noise, scenario.spec.estimands.interval),
-            )
-        },
-        {
-            "stratum": strata,
-            "multiple": list(multiples),
-            "outcome": [scenario.outcomes[o].name for o in risks],
-            "stat": list(STATS),
-        },
-        {"arm": asked.arm, "interval": scenario.spec.estimands.interval},
-    )
-
-
-def _sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, threads: int) -> xr.Dataset:
-    """Primary outcome under named assumptions: value (case, arm, stratum, stat), on the same patients."""
-    asked, estimands = scenario.spec.sensitivities, scenario.spec.estimands
-    assert asked is not None
-    scenario = scenario.asking_for(lambda outcome: outcome.name == estimands.primary)
-    cases = {"as in the scenario": scenario} | {name: scenario.varied(case) for name, case in asked.cases.items()}
-    arms, strata = [scenario.arm(name) for name in asked.arms], list(asked.strata)
-    shape = len(arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws
-    sums = [Sums.empty(*shape) for _ in cases]
-
-    @stage("sensitivities")
-    def prepare(varied: Scenario) -> Prepared:
-        return Prepared.of(varied, varied.parameters(posterior))
-
-    @stage("sensitivities")
-    def treat(job: tuple[Prepared, Sums, Block]) -> None:
-        prepared, into, block = job
-        (moments,) = reduce_block(prepared, block, arms, 0)
-        into.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
-
-    blocks = blocks_of(scenario, strata, arms=_treatments(scenario, arms), memory=memory, threads=threads)
-    prepared = [prepare(varied) for varied in cases.values()]
-    _in_threads(threads, treat, [(p, s, block) for p, s in zip(prepared, sums, strict=True) for block in blocks])
-    primary = [outcome.name for outcome in scenario.outcomes].index(estimands.primary)
-    mean, noise = (np.stack([getattr(s, name)[:, :, primary] for s in sums]) for name in ("mean", "noise"))
-    changes = [case.model_dump(exclude_defaults=True) for case in asked.cases.values()]
-    texts = [", ".join(f"{key} {value}" for key, value in {**c.pop("fix", {}), **c}.items()) for c in changes]
-    return xr.Dataset(
-        {
-            "value": (("case", "arm", "stratum", "stat"), describe(mean, noise, estimands.interval)),
-            "mean": (("case", "arm", "stratum", "draw"), mean),
-        },
-        {
-            "case": list(cases), "arm": list(asked.arms), "stratum": list(asked.strata), "stat": list(STATS),
-            "change": ("case", ["", *texts]),
-        },
-        {"outcome": estimands.primary, "interval": estimands.interval},
-    )  # fmt: skip

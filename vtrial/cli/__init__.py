@@ -323,7 +323,9 @@ def fit_population(
 
     model = fit.fit_population(csv, name=output.stem)
     fit.write(model, output)
-    table = compare.compare_to_csv(csv, model)
+    table, held = compare.compare_to_csv(csv, model), compare.comparison_of(output)
+    compare.write_comparison(table, held)
     out.print(table.to_string(), soft_wrap=True)
-    out.print(f"covariate model: {plain(str(output))}", soft_wrap=True)
-    tell(lambda: {"covariate_model": output, "compared": table.reset_index().to_dict(orient="records")})
+    out.print(f"covariate model: {plain(str(output))}\nheld against the rows: {plain(str(held))}", soft_wrap=True)
+    told = {"covariate_model": output, "comparison": held}
+    tell(lambda: told | {"compared": table.reset_index().to_dict(orient="records")})

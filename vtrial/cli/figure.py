@@ -24,8 +24,9 @@ def figure(
     stratum: Annotated[list[str] | None, typer.Option(help="Show this stratum. May be repeated.")] = None,
 ) -> None:
     """Draw one figure of a result, and write what it shows beside it as CSV; print its caption."""
+    from vtrial.report.captions import WORDS, caption_of
     from vtrial.report.facts import Facts
-    from vtrial.report.figures import PLOTS, WORDS, caption_of, draw_figure, figure_file
+    from vtrial.report.figures import PLOTS, draw_figure, figure_file
     from vtrial.report.shown import of_some, shown
     from vtrial.result import load_result
     from vtrial.spec import nearest

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrial.library import MODELS
-from vtrial.population.covariates import Tables, cell_of, tables_of
+from vtrial.population.covariates import Tables, cell_of, population_file, tables_of
 from vtrial.population.injury import Injury
 from vtrial.population.narrow import METRICS, creatinine_ends
 from vtrial.population.renal import COVARIATES, Covariate, derive
@@ -162,7 +161,7 @@ def resolve(spec: PopulationSpec, *, folder: Path | str = ".") -> Population:
         provenance = {"kind": "bootstrap", "name": str(spec.bootstrap.csv), "sha256": digest}
         return _of_strata(spec, lambda s: _rows_in(s, rows, spec.bootstrap), provenance)  # type: ignore[arg-type]
     name = str(spec.model)
-    digest = hashlib.sha256((MODELS / "population" / f"{name}.yaml").read_bytes()).hexdigest()
+    digest = hashlib.sha256(population_file(name).read_bytes()).hexdigest()
     tables = tables_of(name)
     provenance = {"kind": "model", "name": name, "sha256": digest}
     return _of_strata(spec, lambda s: _people_in(s, tables), provenance)

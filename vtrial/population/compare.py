@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from vtrial.population.covariates import PopulationModel, Tables, cell_of, expand, fill
 from vtrial.population.fit import TOP, fit_population, read_rows, weighted_quantile
@@ -149,3 +150,32 @@ def compare_to_csv(csv: Path | str, model: PopulationModel | None = None) -> pd.
     table["allowed"] = [allowed_difference(*gate) for gate in gates]
     table["passed"] = (table.model - table.rows).abs() <= table.allowed
     return table
+
+
+def comparison_of(model: Path) -> Path:
+    """Where the comparison of a covariate model with its survey lies: beside its file."""
+    return model.with_name(f"{model.stem}_survey.csv")
+
+
+def write_comparison(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of `compare_to_csv`, numbers only: no rows of the survey."""
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_comparison(model: Path) -> xr.Dataset | None:
+    """Read what `write_comparison` wrote of a covariate model; None if nothing lies beside its file.
+
+    Returns
+    -------
+    xarray.Dataset, dims (number,)
+        ``statistic``, ``band``; ``survey``, its bootstrap standard error ``se``, ``model``, in the units of
+        `statistics`.
+    """
+    held = comparison_of(model)
+    if not held.is_file():
+        return None
+    table = pd.read_csv(held).rename(columns={"rows": "survey"})
+    columns = ("statistic", "band", "survey", "se", "model")
+    return xr.Dataset(
+        {name: ("number", table[name].to_numpy(str if name in columns[:2] else float)) for name in columns}
+    )

@@ -146,6 +146,11 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in (MODELS / "population").glob("*.yaml"))
 
 
+def population_file(name: str) -> Path:
+    """Where the covariate model called `name` lies."""
+    return MODELS / "population" / f"{name}.yaml"
+
+
 def load_population_model(path: Path | str) -> PopulationModel:
     """Read a covariate model from its YAML file, with every problem reported at once."""
     return parse(PopulationModel, read_yaml(path))
@@ -154,7 +159,7 @@ def load_population_model(path: Path | str) -> PopulationModel:
 @cache
 def tables_of(name: str) -> Tables:
     """Load the covariate model called `name` and expand it, once per process."""
-    return expand(load_population_model(MODELS / "population" / f"{name}.yaml"))
+    return expand(load_population_model(population_file(name)))
 
 
 def expand(model: PopulationModel) -> Tables:

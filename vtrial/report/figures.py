@@ -1,22 +1,23 @@
-"""The figures of a report, in their order, with captions that the result itself supplies."""
+"""The figures of a report, in their order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from vtrial.report import digits, style
-from vtrial.report.course import curves_of
-from vtrial.report.facts import NOTICE, SIGN_NOTE, Facts, is_probability, short_outcome
+from vtrial.report import style
+from vtrial.report.captions import caption_of
+from vtrial.report.facts import Facts
 from vtrial.report.plot_course import course
 from vtrial.report.plot_exposure import exposure, fans, peak_clock
-from vtrial.report.plot_ranks import ranks, sensitivity, sensitivity_arms
+from vtrial.report.plot_population import discordance, population
+from vtrial.report.plot_ranks import ranks, sensitivity
 from vtrial.report.plot_risks import dose_risk, forest, heatmap, risk_by_arm
+from vtrial.report.plot_surface import dose_surface
+from vtrial.report.plot_uncertainty import tornado, uncertainty
 from vtrial.report.worth import frontier
 
 
@@ -46,6 +47,8 @@ class Drawn:
 
 
 PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
+    "population": population,
+    "discordance": discordance,
     "risk_by_arm": risk_by_arm,
     "course": course,
     "heatmap": heatmap,
@@ -53,13 +56,19 @@ PLOTS: dict[str, Callable[[Facts], Figure | None]] = {
     "ranks": ranks,
     "frontier": frontier,
     "dose_risk": dose_risk,
+    "dose_surface": dose_surface,
     "fans": fans,
     "exposure": exposure,
     "peak_clock": peak_clock,
+    "tornado": tornado,
+    "uncertainty": uncertainty,
     "sensitivity": sensitivity,
 }
 """Every figure, in the order in which the page shows them."""
-SECTIONS = {"sensitivity": "sensitivity"}
+SECTIONS = {
+    "population": "population", "discordance": "population",
+    "tornado": "sensitivity", "uncertainty": "sensitivity", "sensitivity": "sensitivity",
+}  # fmt: skip
 """Where on the page a figure stands that is not among those of the findings."""
 
 
@@ -88,12 +97,6 @@ def draw_figures(result: xr.DataTree) -> list[Drawn]:
     return drawn
 
 
-def caption_of(facts: Facts, name: str) -> tuple[str, str]:
-    """Title and caption of a figure that the result has the data for."""
-    title, text = _words(facts, name)
-    return title, f"{text} {_numbers(facts, name)} {NOTICE}"
-
-
 def draw_figure(result: xr.DataTree, name: str) -> Figure | None:
     """Draw one figure by name (see `PLOTS`); None if the result has no data for it."""
     with style.styled():
@@ -105,163 +108,3 @@ def figure_file(result: xr.DataTree, name: str, form: str) -> bytes | None:
     with style.styled():
         figure = PLOTS[name](Facts(result))
         return None if figure is None else style.write_figure(figure, form)
-
-
-def _numbers(facts: Facts, name: str) -> str:
-    """The part of a caption that every figure has: size, seed, what an interval means, Monte Carlo error."""
-    attrs = facts.result.attrs
-    source = "prior draws, not calibrated" if facts.prior else "posterior draws"
-    source = "all held at their medians" if facts.held else source
-    text = f"{attrs['draws']} draws of the parameters ({source}), {attrs['patients']} patients for each draw and "
-    text += f"stratum, seed {attrs['seed']}. "
-    if name in ("risk_by_arm", "forest", "dose_risk"):
-        text += f"Intervals: equal-tailed, {facts.interval:.0%}, over draws. "
-    if name == "fans":
-        return text + "MCSE: not estimated for trajectories."
-    if name == "sensitivity":
-        return text + f"MCSE of a correlation near 0: {1 / np.sqrt(attrs['draws'] - 1):.2f}."
-    return f"{text}MCSE: {_mcse_range(facts, name)}."
-
-
-def _mcse_range(facts: Facts, name: str) -> str:
-    found, percent = facts.estimates, True
-    if name == "heatmap":
-        mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.strata[:-1])
-    elif name == "forest":
-        mcse = found["difference"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
-    elif name == "dose_risk":
-        data = facts.result["dose_risk"].to_dataset()
-        mcse = data["value"].sel(stat="mcse", outcome=facts.primary_levels())
-    elif name == "exposure":
-        names = [o for o in facts.outcomes if "_ratio_" in o]
-        mcse, percent = found["value"].sel(outcome=names, stat="mcse", stratum=facts.strata[:-1]), False
-    elif name == "peak_clock":
-        names = [o for o in facts.outcomes if o.startswith("peak_clock_")]
-        mcse = found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling)
-    elif name == "course":
-        names = [outcome for curve in curves_of(facts) for outcome in curve.outcomes]
-        return _range(found["value"].sel(outcome=names, stat="mcse", stratum=facts.telling).values, percent=True)
-    elif name == "ranks":
-        mcse = (found["p_rank"] * (1 - found["p_rank"]) / facts.result.attrs["draws"]) ** 0.5
-    else:
-        mcse = found["value"].sel(outcome=facts.primary, stat="mcse", stratum=facts.telling)
-    if facts.primary not in facts.primary_levels() or not is_probability(facts.primary):
-        percent = percent and name in ("peak_clock", "ranks")
-    return _range(mcse.values, percent=percent)
-
-
-def _range(values: np.ndarray, *, percent: bool) -> str:
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return "not known"
-    low, high = (digits.error(float(x), percent=percent) for x in (values.min(), values.max()))
-    return f"{low} to {high}"
-
-
-def _words(facts: Facts, name: str) -> tuple[str, str]:
-    """Title and first words of the caption of a figure."""
-    what = short_outcome(facts, facts.primary)
-    arms = " and ".join(sensitivity_arms(facts))
-    title, text = WORDS[name]
-    text = text.format(what=what, arms=arms, reference=facts.reference, whole=facts.whole)
-    return title, " ".join(filter(None, [text, _window_note(facts, name), _control_note(facts, name)]))
-
-
-def _window_note(facts: Facts, name: str) -> str:
-    """What a window means to an arm with evening doses, for captions of exposure and of the first 24 h."""
-    windows = {o.rsplit("_", 1)[-1] for o in facts.outcomes if o.startswith("peak_clock_")}
-    of_primary = "_24h" in facts.primary and name not in ("fans", "exposure", "peak_clock")
-    if name == "exposure" or of_primary or (name == "peak_clock" and "24h" in windows):
-        return WINDOW_NOTE
-    return ""
-
-
-def _control_note(facts: Facts, name: str) -> str:
-    """The control arms and what they give, for the forest."""
-    controls = [arm for arm in facts.json("arms") if arm["role"] == "control" and arm["id"] != facts.reference]
-    if name != "forest" or not controls:
-        return ""
-    told = "; ".join(_gives(facts, arm) for arm in controls)
-    ours = next(_gives(facts, arm) for arm in facts.json("arms") if arm["id"] == facts.reference)
-    return f"Controls are compared with the reference arm though their doses may differ: {told}; the reference {ours}."
-
-
-def _gives(facts: Facts, arm: dict[str, Any]) -> str:
-    """An arm with its doses for the first named patient; with its policies where the result tells no doses."""
-    if arm["id"] not in facts.doses:
-        return f"{arm['id']} ({', '.join(f'{drug}: {p["title"]}' for drug, p in arm['drugs'].items())})"
-    patient, doses = next(iter(facts.doses[arm["id"]].items()))
-    return f"{arm['id']} ({', '.join(f'{drug}: {text}' for drug, text in doses.items())}, for patient {patient})"
-
-
-WINDOW_NOTE = (
-    "Windows start at the first dose of any drug: an evening arm has had its evening drug for only part of the first "
-    "24 h."
-)
-
-
-WORDS: dict[str, tuple[str, str]] = {
-    "risk_by_arm": (
-        "Risk by arm",
-        "Risk of {what} by arm. Dot with bar: mean over draws ± MCSE; diamond: median; line: interval, ending in "
-        "an arrow where it leaves the axis. Where mean and median lie far apart, a few draws carry the mean.",
-    ),
-    "course": (
-        "Onset and recovery",
-        "Probability over time: of having reached a level since the first dose, and of not yet being below another for "
-        "good after the time that the scenario names, of those who had reached the first. Dots with bars: mean over "
-        "draws ± MCSE; lines join them, time on a logarithmic axis. Intervals are in estimates.csv.",
-    ),
-    "heatmap": (
-        "Risk by age and renal function",
-        "Mean risk of {what}, in percent, by age band and eGFR category, one panel for each arm, one colour "
-        "scale. Hatched: the arm leaves out one of its drugs for all patients of the cell; orange corner: for "
-        "some. Cells print the digits that their MCSE supports, one at least.",
-    ),
-    "forest": (
-        "Difference to the reference arm",
-        "Difference in risk of {what} to {reference}, on the same patients; the axis is linear near 0, "
-        "logarithmic beyond. Filled dot: the interval excludes 0. " + SIGN_NOTE,
-    ),
-    "ranks": (
-        "Ranks of the arms",
-        "Probability over draws of each rank by risk of {what}, rank 1 the lowest, ties split; the number is the "
-        "probability of rank 1, from 10% up. Left: all arms. Right: only arms that give everyone in the "
-        "stratum the drugs they are about, since leaving a drug out wins this contest without treating anyone. "
-        "Ranks are of risk alone and ignore benefit.",
-    ),
-    "frontier": (
-        "Risk and benefit",
-        "Mean risk of {what} against the mean benefit that the scenario names, bars: ± MCSE. Blue: arms on the "
-        "efficient frontier, which no other arm beats on both; grey: arms that another beats. No dot: no risk at all.",
-    ),
-    "dose_risk": (
-        "Risk against dose",
-        "Risk of each sedation level against the multiple of all doses of the arm. Line with dots: mean ± MCSE; "
-        "dotted: median; band: interval; cut off below the axis.",
-    ),
-    "fans": (
-        "Trajectories of the example patient",
-        "Concentration and effect-site concentration of each drug, and the sedation drive of a patient of median "
-        "sensitivity: median, 50% and 90% of copies of the example patient, one for each draw, each with "
-        "deviations of its own. Dashed: thresholds of the levels (medians over draws).",
-    ),
-    "exposure": (
-        "Exposure",
-        "Mean Cmax and AUC over those of the typical reference patient under the reference arm (ratio 1), by eGFR "
-        "category, standardised over age, or by stratum where there are no categories. Patients of an arm that are "
-        "not given the drug count as 0; no dot: given to no one. "
-        "Intervals are in estimates.csv.",
-    ),
-    "peak_clock": (
-        "Time of day of the peak",
-        "Share of patients whose sedation drive peaks in each quarter of the day; diamond: share at night, 22:00 "
-        "to 07:00. A bar ends early where some are given no drug.",
-    ),
-    "sensitivity": (
-        "What moves the risk",
-        "Spearman rank correlation over draws between each population parameter and the risk of {what} in the "
-        "{whole}, for {arms}; the 12 largest. Fixed parameters do not vary and cannot show.",
-    ),
-}
-"""Title and first words of the caption of every figure."""

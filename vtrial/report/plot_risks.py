@@ -43,7 +43,8 @@ def _percent(x: float) -> str:
     return f"{100 * x:.{max(0, -round(math.log10(100 * x)))}f}%" if x > 0 else ""
 
 
-def _log_limits(values: Array, top: float = 1.0) -> tuple[float, float]:
+def log_limits(values: Array, top: float = 1.0) -> tuple[float, float]:
+    """Ends of a log axis of probabilities: a power of ten below the smallest, a little above the largest."""
     positive = values[np.isfinite(values) & (values > 0)]
     if not positive.size:
         return 1e-3, top
@@ -72,7 +73,7 @@ def heatmap(facts: Facts) -> Figure | None:
     rows, columns = grid
     found = facts.estimates["value"].sel(outcome=facts.primary).transpose("arm", "stratum", "stat").values[:, :-1]
     means = found[..., 0]
-    norm = LogNorm(max(_log_limits(means)[0], 1e-6), max(float(np.nanmax(means)), 1e-5))
+    norm = LogNorm(max(log_limits(means)[0], 1e-6), max(float(np.nanmax(means)), 1e-5))
     across = min(3, len(facts.arms)) if len(columns) <= 8 else 1
     down = math.ceil(len(facts.arms) / across)
     figure = style.new_figure(1.8 + down * (0.36 + 0.17 * max(len(rows), 3)))
@@ -160,7 +161,7 @@ def risk_by_arm(facts: Facts) -> Figure:
     strata, names = facts.telling, arm_names(facts)
     found = np.array([[_row(facts, "value", arm, s) for arm in facts.arms] for s in strata])
     log = is_probability(facts.primary)
-    limits = _log_limits(found[..., :4], 1.0)
+    limits = log_limits(found[..., :4], 1.0)
     figure = style.new_figure(1.35 + 0.23 * max(len(facts.arms), 2))
     panels = figure.subplots(1, len(strata), sharex=True, sharey=True, squeeze=False)[0]
     for axes, stratum, stats in zip(panels, strata, found, strict=True):
@@ -313,7 +314,7 @@ def dose_risk(facts: Facts) -> Figure | None:
     panels = figure.subplots(len(outcomes), len(strata), sharex=True, sharey=True, squeeze=False)
     order = ("stratum", "multiple", "outcome", "stat")
     values = data["value"].transpose(*order).sel(outcome=outcomes).values
-    floor = max(1e-6, _log_limits(values[..., 0])[0])
+    floor = max(1e-6, log_limits(values[..., 0])[0])
     for column, stratum in enumerate(strata):
         panels[0, column].set_title(facts.name_of(stratum), loc="left")
         for k in range(len(outcomes)):

@@ -12,7 +12,9 @@ from vtrial.estimand import POPULATION
 from vtrial.report.course import curves_of
 from vtrial.report.facts import Facts
 from vtrial.report.plot_exposure import BANDS
+from vtrial.report.plot_population import categories, dose_changes, population_numbers
 from vtrial.report.plot_ranks import correlations, sensitivity_arms
+from vtrial.report.plot_uncertainty import variances
 from vtrial.spec import InputError, nearest
 
 if TYPE_CHECKING:
@@ -101,7 +103,32 @@ def _sensitivity(facts: Facts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "parameter", "spearman"])
 
 
+def _dose_surface(facts: Facts) -> pd.DataFrame:
+    data = facts.result["dose_surface"].to_dataset()
+    some = data["value"].sel(outcome=facts.primary)
+    dims = [dim for dim in some.dims if dim != "stat"]
+    kept = some.drop_vars([name for name in some.coords if name not in some.dims])
+    names = {dim: f"{drug}_mg_a_day" for dim, drug in zip(("first", "second"), data.attrs["drugs"], strict=True)}
+    return kept.transpose(*dims, "stat").to_series().unstack("stat").reset_index().rename(columns=names)
+
+
+def _tornado(facts: Facts) -> pd.DataFrame:
+    data = facts.result["sensitivity"].to_dataset()
+    some = data["value"].drop_vars("change").transpose("arm", "stratum", "case", "stat")
+    table = some.to_series().unstack("stat").reindex(columns=list(data["stat"].values)).reset_index()
+    return table.loc[table["arm"].isin(facts.arms)]
+
+
+def _discordance(facts: Facts) -> pd.DataFrame:
+    import pandas as pd
+
+    shares = categories(facts).rename_axis("egfr").reset_index().melt("egfr", var_name="crcl", value_name="share")
+    return pd.concat([shares, dose_changes(facts)])
+
+
 DATA: dict[str, Callable[[Facts], pd.DataFrame]] = {
+    "population": population_numbers,
+    "discordance": _discordance,
     "risk_by_arm": lambda facts: _stats(facts, "value", [facts.primary], facts.telling),
     "course": lambda facts: _stats(facts, "value", [o for c in curves_of(facts) for o in c.outcomes], facts.telling),
     "heatmap": _heatmap,
@@ -109,11 +136,14 @@ DATA: dict[str, Callable[[Facts], pd.DataFrame]] = {
     "ranks": _ranks,
     "frontier": lambda facts: _stats(facts, "value", [facts.primary, facts.benefit], facts.telling),
     "dose_risk": _dose_risk,
+    "dose_surface": _dose_surface,
     "fans": _fans,
     "exposure": lambda facts: _stats(facts, "value", [o for o in facts.outcomes if "_ratio_" in o], facts.strata),
     "peak_clock": lambda facts: _stats(
         facts, "value", [o for o in facts.outcomes if o.startswith("peak_clock_")], facts.telling
     ),
+    "tornado": _tornado,
+    "uncertainty": variances,
     "sensitivity": _sensitivity,
 }
 """The table of each figure."""

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ from vtrial.model import (
 )
 from vtrial.model.posterior import check_draws
 from vtrial.policy import Arm, Policies, load_policies
+from vtrial.policy.form import FrequencyName, refuse
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
 from vtrial.scenario.assessment import Assessment
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
 
 type Count = Annotated[int, Field(ge=1, strict=True)]
 type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
+
+
+def _rising(given: tuple[float, ...]) -> tuple[float, ...]:
+    if any(later <= earlier for earlier, later in pairwise(given)):
+        raise refuse(f"given {', '.join(f'{x:g}' for x in given)}: each must be above the one before")
+    return given
 
 
 class ModelChoice(Spec):
@@ -119,6 +127,23 @@ class DoseRisk(Spec):
     multiples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
 
 
+class DoseAxis(Spec):
+    """Doses of one drug that everyone is given."""
+
+    freq: FrequencyName
+    """How often, e.g. `TID`."""
+    doses: Annotated[tuple[Amount, ...], Field(min_length=2), AfterValidator(_rising)]
+    """Amounts of each dose, rising; none at all is tried too."""
+
+
+class DoseSurface(Spec):
+    """Risk over the daily doses of two drugs, for isoboles."""
+
+    strata: Annotated[tuple[str, ...], Field(min_length=1)]
+    drugs: Annotated[dict[str, DoseAxis], Field(min_length=2, max_length=2)]
+    """Drug -> doses, of two drugs."""
+
+
 class Change(Spec):
     """What differs from the scenario's `model`."""
 
@@ -170,6 +195,7 @@ class ScenarioSpec(Spec):
     """Typical patient (all etas zero) under the reference arm, to whom exposures are compared."""
     examples: Examples | None = None
     dose_risk: DoseRisk | None = None
+    dose_surface: DoseSurface | None = None
     sensitivities: Sensitivities | None = None
     optimise: Optimise | None = None
     assessment: Assessment | None = None

@@ -243,6 +243,12 @@ def _check_names(spec: ScenarioSpec, model: Model, population: Population | None
     cells = [(("accept", i, "stratum"), a.stratum, [*places, POPULATION]) for i, a in enumerate(spec.accept)]
     if spec.dose_risk:
         cells += [(("dose_risk", "strata", i), name, places) for i, name in enumerate(spec.dose_risk.strata)]
+    if spec.dose_surface:
+        cells += [(("dose_surface", "strata", i), name, places) for i, name in enumerate(spec.dose_surface.strata)]
+        known = [drug.name for drug in model.drugs]
+        for drug in spec.dose_surface.drugs:
+            if drug not in known:
+                yield ("dose_surface", "drugs", drug), f"unknown drug '{drug}'; {nearest(drug, known)}"
     if spec.sensitivities:
         cells += [(("sensitivities", "strata", i), name, places) for i, name in enumerate(spec.sensitivities.strata)]
     for where, name, allowed in cells:
