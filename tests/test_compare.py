@@ -123,6 +123,9 @@ def test_command_line(pair, tmp_path):
     numbers = pd.read_csv(tmp_path / "out" / "comparison.csv")
     printed = CliRunner().invoke(app, ["compare", one, two, "--json"])
     assert len(json.loads(printed.output)) == len(numbers)
+    caused = CliRunner().invoke(app, ["compare", one, two, "--why", "--json"])
+    assert caused.exit_code == 0, caused.output
+    assert "model.surface: loewe" in {row["result"] for row in json.loads(caused.stdout)}
     again = CliRunner().invoke(app, ["compare", "ARM1_GUIDELINE", "PGB_US_LABEL"])
     assert again.exit_code == 0
     assert "PGB_US_LABEL" in again.output
@@ -134,6 +137,7 @@ WRONG = {
     "unknown": (["ARM1_GUIDELINE", "ARM1_GUIDELIN"], "did you mean 'ARM1_GUIDELINE'?"),
     "no file": (["a.nc", "b.nc"], "a.nc: no such file"),
     "mixed": (["a.nc", "ARM1_GUIDELINE"], "results are compared with results alone"),
+    "why": (["ARM1_GUIDELINE", "ARM0_INDEX", "--why"], "--why is of results"),
     "outcome": (["ARM1_GUIDELINE", "ARM0_INDEX", "--outcome", "x"], "--outcome is of results"),
 }
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import vtrial
 from vtrial.cli import app
@@ -39,6 +41,45 @@ def test_page_of_the_docs_quotes_scenarios_as_they_are(page):
     assert len(quotes) == text.count("```yaml")
     for file, quote in quotes:
         assert quote in (REPO / file).read_text(encoding="utf-8"), file
+
+
+def _commands(text):
+    """Lines of the shell blocks of a page, without their comments; a backslash joins lines."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [bare for line in lines if (bare := re.sub(r"\s#.*", "", line).strip())]
+
+
+WITH_COMMANDS = [page for page in (REPO / "README.md", *PAGES) if _commands(page.read_text(encoding="utf-8"))]
+LONG = ("vtrial calibrate", "vtrial criticise", "make ")
+"""Commands that take minutes and have tests of their own, or that run the tests."""
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
+def test_commands_of_a_page_are_understood(page):
+    """Each by the program's own parser: names of commands and options, kinds of values."""
+    program = typer.main.get_command(app)
+    for line in _commands(page.read_text(encoding="utf-8")):
+        for command in line.split("&&"):
+            name, *given = shlex.split(command)
+            if name == "vtrial":
+                context = program.make_context("vtrial", list(given), resilient_parsing=True)
+                _, own, rest = program.resolve_command(context, given)
+                own.make_context(own.name, rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
+def test_commands_of_a_page_run_one_after_the_other(page, tmp_path):
+    """In a folder that `vtrial init` made, or makes; but for those that take minutes."""
+    lines = [line for line in _commands(page.read_text(encoding="utf-8")) if not line.startswith(LONG)]
+    own = [] if page.stem == "README" else ["vtrial init study", "cd study"]
+    script = ["set -euo pipefail", 'export PATH="$VTRIAL:$PATH" COLUMNS=200', *own, *lines]
+    told = os.environ | {"VTRIAL": str(Path(sys.executable).parent)}
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=told, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import re
 import shutil
 
+import numpy as np
 import pytest
 import xarray as xr
 from test_report import figures, standard  # noqa: F401 (fixtures)
@@ -117,6 +119,25 @@ def test_the_sentence_and_the_pointer_say_the_numbers_of_the_table(seen):
     page.locator("#explore-view-0 svg .mark-symbol path").last.hover()
     page.wait_for_selector("#vg-tooltip-element.visible")
     assert "within 24 h in " in page.locator("#vg-tooltip-element").inner_text()
+
+
+def test_trajectories_say_their_peaks(seen, standard):  # noqa: F811
+    """The sentence below the fans holds the quantiles of the example patient's copies at the peak of the median."""
+    page = seen.page
+    trace = standard["examples/ARM0_INDEX"].to_dataset()
+    for curve, values in (("conc baclofen", trace["conc"].sel(drug="baclofen")), ("drive", trace["drive"])):
+        page.locator("#explore-fans select[name=curve]").select_option(curve)
+        low, median, high = np.quantile(values.transpose("draw", "time").values, [0.05, 0.5, 0.95], axis=0)
+        top = int(np.argmax([float(f"{x:.4g}") for x in median]))
+        said = page.locator("#explore-fan-said").inner_text()
+        found = re.search(
+            r"ARM0_INDEX: the median peaks at (\S+) after (\S+) h, 90% of copies then (\S+) to (\S+);", said
+        )
+        assert found, said
+        expected = [median[top], trace["time"].values[top], low[top], high[top]]
+        assert [float(x) for x in found.groups()] == pytest.approx(expected, rel=1e-3)
+    assert page.locator("#explore-fan svg .mark-area path").count() == 4  # two bands of each arm
+    assert page.locator("#explore-fan svg .mark-line path").count() == 2
 
 
 def test_names_from_files_are_text(browser, standard, figures, tmp_path):  # noqa: F811

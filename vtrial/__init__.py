@@ -14,15 +14,16 @@ In a notebook, `draw_patients` and `simulate` give the same people and their out
 | 1 | `spec` strict YAML, units; `sample` every random number; `moments` outcomes over patients; `items` of arms |
 | 2 | `model` what a model file defines; `scheme` how numbers of patients are spread; `dialysis` when sessions are |
 | 3 | `pharmacodynamics` drive and levels; `population`; `policy`; `estimand` outcomes to estimates |
-| 4 | `decision` of a prescriber at a time; `kinetics` the exact stepper; `endpoint` exposure to outcomes |
+| 4 | `decision` of a prescriber; `kinetics` the stepper; `endpoint` exposure to outcomes; `equations` in LaTeX |
 | 5 | `scenario` one YAML file, one question; `calibration` of a model on its evidence, and the door to PyMC |
-| 6 | `patients` drawn |
+| 6 | `patients` drawn; `discordance` of two measures of their renal function |
 | 7 | `treatment` of patients by the arms; `result` its provenance and its file |
 | 8 | `block` of patients, treated and reduced within the memory allowed |
-| 9 | `trial` the whole path; `dose_table` the largest start that is allowed; `compare` results, or guidelines |
-| 10 | `report` figures, tables, HTML |
-| 11 | `cli` the command line |
-| 12 | `__main__` the same, for python -m |
+| 9 | `further` risk against dose, over two doses, under other assumptions |
+| 10 | `trial` the whole path; `dose_table` the largest start that is allowed; `compare` results, or guidelines |
+| 11 | `report` figures, tables, HTML, PDF |
+| 12 | `cli` the command line |
+| 13 | `__main__` the same, for python -m |
 
 A module imports only from floors below its own; `tests/test_floors.py` holds it to that.
 """

@@ -13,6 +13,7 @@ from vtrial.problem import InputError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from vtrial.policy import Arm, Policies
 
@@ -32,6 +33,9 @@ def compare(
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write; default: none.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Outcome of results; default: the primary of the first.")] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Of two results: run the first again with each change, and with all of them.")
+    ] = False,
 ) -> None:
     """Put results or guidelines side by side: what was changed, where they differ, and which one dominates."""
     if len(names) < 2:
@@ -45,7 +49,10 @@ def compare(
         rest = [name for name, file in zip(names, files, strict=True) if not file]
         text = "no such result; results are compared with results alone"
         raise InputError([Problem(text, file=Path(name)) for name in rest])
-    title, table, rows, said, changed = _results(names, files, outcome) if any(files) else _guidelines(names, outcome)
+    if why and not any(files):
+        raise InputError(["--why is of results: guidelines are compared by the doses that they give"])
+    made = _results(names, files, outcome, why=why) if any(files) else _guidelines(names, outcome)
+    title, table, rows, said, changed = made
     from vtrial.report.comparison import print_comparison, write_comparison
 
     tell(lambda: table.to_dict(orient="records"))
@@ -65,7 +72,7 @@ def _file(name: str) -> Path | None:
     return path if path.is_file() or path.suffix == ".nc" else None
 
 
-def _results(names: list[str], files: list[Path | None], outcome: str | None) -> _Said:
+def _results(names: list[str], files: list[Path | None], outcome: str | None, *, why: bool) -> _Said:
     from vtrial.compare import changed, compare_results
     from vtrial.compare.results import dominance
     from vtrial.report.comparison import result_rows
@@ -81,10 +88,22 @@ def _results(names: list[str], files: list[Path | None], outcome: str | None) ->
     if problems:
         raise InputError(problems)
     chosen = outcome or str(loaded[names[0]]["estimates"].attrs["primary"])
-    table = compare_results(loaded, chosen)
+    table = _changes_by_themselves(loaded, chosen) if why else compare_results(loaded, chosen)
     how = "the same patients and draws" if table["paired"].to_numpy().all() else "independent draws"
     title = f"{chosen} against {names[0]}, {how}"
     return title, table, result_rows(table, chosen), dominance(table), changed(loaded)
+
+
+def _changes_by_themselves(loaded: dict[str, xr.DataTree], outcome: str) -> pd.DataFrame:
+    from vtrial import trial
+    from vtrial.cli.work import compiling, progress_bar
+    from vtrial.compare.why import why
+    from vtrial.compiled import watched
+
+    first = next(iter(loaded.values()))
+    posterior = "prior" if str(first.attrs["parameters"]).startswith("prior") else None
+    with watched(compiling()), progress_bar() as progress:
+        return why(loaded, outcome, lambda scenario: trial.run(scenario, posterior=posterior, progress=progress))
 
 
 def _guidelines(names: list[str], outcome: str | None) -> _Said:

@@ -6,7 +6,8 @@
   const rows = told.rows.map(unpacked);
   const table = document.getElementById("explore-table");
   const said = document.getElementById("explore-said");
-  const choices = [...document.querySelectorAll("#explore select")];
+  const choices = [...document.querySelectorAll("#explore > .choices select")];
+  const options = { ast: true, actions: false, renderer: "svg" };
   const views = [];
   let order = { by: "", down: false };
 
@@ -68,8 +69,37 @@
   told.views.forEach((spec, i) => {
     spec.datasets = { risk: rows };
     for (const param of spec.params) param.value = chosen()[param.name];
-    const options = { ast: true, actions: false, renderer: "svg" };
     vegaEmbed(`#explore-view-${i}`, spec, options).then(({ view }) => views.push(view));
   });
   show();
+  if (told.fans) compare(told.fans, options);
+
+  // trajectories of two arms over each other
+  function compare({ curves, time, bands, names, view: spec }, options) {
+    const choices = [...document.querySelectorAll("#explore-fans select")];
+    const said = document.getElementById("explore-fan-said");
+    const picked = () => Object.fromEntries(choices.map((one) => [one.name, one.value]));
+
+    function points(which) {
+      const fan = bands[picked()[which]][picked().curve];
+      return time.map((t, i) => Object.fromEntries([["which", which], ["time", t], ...names.map((n, q) => [n, fan[q][i]])]));
+    }
+
+    function peak(which) {
+      const top = points(which).reduce((best, one) => (one.q50 > best.q50 ? one : best));
+      return `${picked()[which]}: the median peaks at ${top.q50} after ${top.time} h, 90% of copies then ${top.q5} to ${top.q95}`;
+    }
+
+    function told() {
+      said.textContent = `${curves[picked().curve]}. ${peak("first")}; ${peak("second")}.`;
+      return [...points("first"), ...points("second")];
+    }
+
+    spec.datasets = { fan: told() };
+    spec.params[0].value = curves[picked().curve];
+    vegaEmbed("#explore-fan", spec, options).then(({ view }) => {
+      const again = () => view.signal("label", curves[picked().curve]).data("fan", told()).runAsync();
+      for (const one of choices) one.addEventListener("change", again);
+    });
+  }
 })();

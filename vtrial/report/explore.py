@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
+from vtrial.report.explore_fans import fans
 from vtrial.report.facts import Facts, is_probability, short_outcome
 from vtrial.report.style import BLUE, GREY, ORANGE
 
@@ -67,9 +69,13 @@ def explorer(facts: Facts) -> dict[str, Any] | None:
          facts.primary if facts.primary in outcomes else outcomes[0]),
         ("arm", "Arm", [(arm, arm) for arm in facts.arms], facts.reference),
     ]  # fmt: skip
+    trajectories = fans(facts)
+    if trajectories is not None:
+        trajectories["data"]["view"] = common("fan", ("label",)) | trajectories["data"]["view"]
+    data = _data(facts, outcomes) | {"fans": None if trajectories is None else trajectories["data"]}
     return {
         "library": library, "script": own, "hashes": [allowed(library), allowed(own)], "choices": choices,
-        "heads": list(zip(NUMBERS, _heads(facts), strict=True)), "data": _data(facts, outcomes),
+        "fans": trajectories, "heads": list(zip(NUMBERS, _heads(facts), strict=True)), "data": data,
     }  # fmt: skip
 
 
@@ -115,11 +121,17 @@ def _numbers(facts: Facts, arm: str, stratum: str, outcome: str) -> tuple[list[f
 
 def _views(facts: Facts) -> list[dict[str, Any]]:
     """Specifications in Vega-Lite: risks by arm and, where strata have rows and columns, a heat map of one arm."""
+    shared = common("risk", ("stratum", "outcome", "arm"))
+    return [shared | _by_arm(facts), *([shared | _by_stratum(facts)] if facts.grid() else [])]
+
+
+def common(data: str, params: Sequence[str]) -> dict[str, Any]:
+    """What all views share: colours of the page, its width; by name the data and what is chosen."""
     ink = {"labelColor": "currentColor", "titleColor": "currentColor", "domainColor": GREY, "tickColor": GREY}
-    common = {
+    return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "data": {"name": "risk"},
-        "params": [{"name": name, "value": ""} for name in ("stratum", "outcome", "arm")],
+        "data": {"name": data},
+        "params": [{"name": name, "value": ""} for name in params],
         "width": "container",
         "autosize": {"type": "fit-x", "contains": "padding"},
         "config": {
@@ -127,7 +139,6 @@ def _views(facts: Facts) -> list[dict[str, Any]]:
             "axis": ink | {"gridColor": "#8884"}, "title": {"color": "currentColor", "anchor": "start"},
         },
     }  # fmt: skip
-    return [common | _by_arm(facts), *([common | _by_stratum(facts)] if facts.grid() else [])]
 
 
 def _percent() -> dict[str, Any]:
