@@ -97,7 +97,7 @@ def test_shares_sum_to_one_and_errors_are_told(standard):  # noqa: F811
     table = variances(Facts(standard))
     assert table["share"].to_numpy().sum() == pytest.approx(1.0)  # of the one arm and stratum
     own = table.set_index("source")
-    case = standard["sensitivity"].to_dataset().sel(arm="ARM0_INDEX", stratum=STRATUM)
+    case = standard["sensitivity"].to_dataset().sel(arm="ARM1_GUIDELINE", stratum=STRATUM)
     assert own.loc["patients", "sd"] == pytest.approx(float(case["spread"].mean()) ** 0.5)
     between_patients = case["spread"].values
     known = between_patients.std(ddof=1) / np.sqrt(len(between_patients)) / (2 * own.loc["patients", "sd"])

@@ -63,7 +63,7 @@ dose_risk: {{arm: ARM1_GUIDELINE, strata: ["75-84 G4"], multiples: [0.5, 1, 2]}}
 dose_surface:
   strata: ["75-84 G4"]
   drugs: {{baclofen: {{freq: TID, doses: [5 mg, 10 mg]}}, pregabalin: {{freq: BID, doses: [75 mg, 150 mg]}}}}
-sensitivities: {{arms: [ARM0_INDEX], strata: ["75-84 G4"], cases: {{no tolerance: {{fix: {{tolerance_fold: 1}}}}}}}}
+sensitivities: {{arms: [ARM1_GUIDELINE], strata: ["75-84 G4"], cases: {{no tolerance: {{fix: {{tolerance_fold: 1}}}}}}}}
 """
 
 PATIENTS = """
@@ -394,6 +394,17 @@ def test_onset_and_recovery_are_tables_of_what_the_result_holds(standard, page):
     mean, mcse = (float(value.sel(stat=stat)) for stat in ("mean", "mcse"))
     assert cells[0] == f"{digits.probability(mean, mcse)} ({digits.error(mcse, percent=True)})"
     assert all(table["title"] in page for table in (onset, coma, recovery))
+
+
+def test_plain_words_count_people(standard):
+    """Of 10,000, the reference and the arms of the highest and lowest mean that treat everyone, by hand."""
+    plain = summarise(Facts(standard))[0]
+    value = standard["estimates"].to_dataset()["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="level3_24h")
+    mean, low, high, mcse = (float(value.sel(stat=stat)) for stat in ("mean", "lo", "hi", "mcse"))
+    count = digits.number(1e4 * mean, 1e4 * mcse)
+    assert f"{count} ({1e4 * low:.0f} to {1e4 * high:.0f}) under ARM0_INDEX" in plain
+    assert "ARM9_BEERS" not in plain.split("75-84 G4")[1]  # it leaves baclofen out there
+    assert "nobody was observed" in plain
 
 
 def test_markdown_is_plain_and_points_to_figures_beside_it(standard, figures):

@@ -35,7 +35,8 @@ def discordance(scenario: Scenario) -> xr.Dataset:
     xarray.Dataset
         ``share`` (stratum, egfr, crcl): share of a stratum in each pair of categories; ``changed`` (arm, drug, stratum,
         change): share given less, the same, or more on the first day with the two measures exchanged; both from
-        ``PEOPLE`` people of each stratum. Arms that are mixtures have no rule of their own and are left out.
+        ``PEOPLE`` people of each stratum; ``weight`` (stratum) its share of the population. Arms that are mixtures have
+        no rule of their own and are left out.
 
     Examples
     --------
@@ -66,6 +67,7 @@ def discordance(scenario: Scenario) -> xr.Dataset:
         {
             "stratum": strata, "egfr": list(CATEGORIES), "crcl": list(CATEGORIES), "arm": [arm.id for arm in arms],
             "drug": scenario.drugs, "change": list(CHANGES),
+            "weight": ("stratum", [one.weight for one in scenario.population.strata]),
         },
         {"people": PEOPLE},
     )  # fmt: skip

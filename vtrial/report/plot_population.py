@@ -88,9 +88,7 @@ def dose_changes(facts: Facts) -> pd.DataFrame:
     Only arms and drugs whose rule asks for renal function somewhere.
     """
     found = facts.result["discordance"].to_dataset()
-    weight = found["share"].copy(data=None).isel(egfr=0, crcl=0, drop=True)
-    weight.values = facts.estimates["weight"].sel(stratum=found["stratum"].values).values
-    whole = (found["changed"] * weight).sum("stratum").expand_dims(stratum=[facts.strata[-1]])
+    whole = (found["changed"] * found["weight"]).sum("stratum").expand_dims(stratum=[facts.strata[-1]])
     rows = []
     for stratum in facts.telling:
         some = whole.sel(stratum=stratum) if stratum == facts.strata[-1] else found["changed"].sel(stratum=stratum)
@@ -108,8 +106,7 @@ def dose_changes(facts: Facts) -> pd.DataFrame:
 def categories(facts: Facts) -> pd.DataFrame:
     """Share of the people of an eGFR category in each category of clearance: rows eGFR, columns CRCL; NaN for none."""
     found = facts.result["discordance"].to_dataset()
-    weight = facts.estimates["weight"].sel(stratum=found["stratum"].values).values
-    joint = np.einsum("sec,s->ec", found["share"].transpose("stratum", "egfr", "crcl").values, weight)
+    joint = (found["share"] * found["weight"]).sum("stratum").transpose("egfr", "crcl").values
     with np.errstate(invalid="ignore"):
         shares = joint / joint.sum(1, keepdims=True)
     return pd.DataFrame(shares, index=found["egfr"].values, columns=found["crcl"].values)

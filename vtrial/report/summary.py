@@ -6,9 +6,11 @@ import numpy as np
 
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
-from vtrial.report.facts import Facts, short_outcome
+from vtrial.report.facts import Facts, is_probability, short_outcome
 from vtrial.report.tables import risk_of
 
+MANY = 10_000
+"""People of whom it is said how many come to harm."""
 RARE = 0.001
 """Strata of less than this share of the population do not make the headline."""
 
@@ -23,14 +25,40 @@ def summarise(facts: Facts) -> list[str]:
     Returns
     -------
     list of str
-        One paragraph each: the population, the telling strata, the extremes, cautions.
+        One paragraph each: plain words, the population, the telling strata, the extremes, cautions.
     """
-    paragraphs = [_stratum(facts, stratum) for stratum in facts.telling]
+    paragraphs = [*_plain(facts), *(_stratum(facts, stratum) for stratum in facts.telling)]
     if len(facts.strata) > 2:
         paragraphs += _extremes(facts)
     if len(facts.arms) > 1:
         paragraphs.append("Ranks are of risk alone and ignore benefit.")
     return [*paragraphs, *_cautions(facts)]
+
+
+def _plain(facts: Facts) -> list[str]:
+    """How many people are meant, for the reference and the arms of the highest and lowest mean that treat everyone."""
+    if not is_probability(facts.primary):
+        return []
+    told = []
+    for stratum in facts.telling:
+        means = {arm: facts.stats("value", arm, stratum, facts.primary)["mean"] for arm in facts.arms}
+        treating = [arm for arm in facts.arms if facts.treats_all(arm, stratum)] or facts.arms
+        some = [facts.reference, max(treating, key=means.__getitem__), min(treating, key=means.__getitem__)]
+        counts = [f"{_people(facts, arm, stratum)} under {arm}" for arm in dict.fromkeys(some)]
+        where = "the population" if stratum == POPULATION and not facts.averaged else facts.name_of(stratum)
+        told.append(f"of {where} {', '.join(counts)}")
+    what = short_outcome(facts, facts.primary)
+    return [
+        f"In plain words: of every {MANY:,} people who start, the model expects {what} in so many: {'; '.join(told)}. "
+        f"In brackets: what the evidence leaves open ({facts.interval:.0%}). Virtual patients: nobody was observed."
+    ]
+
+
+def _people(facts: Facts, arm: str, stratum: str) -> str:
+    value = facts.stats("value", arm, stratum, facts.primary)
+    mean = MANY * value["mean"]
+    count = "fewer than 1" if 0 < mean < 1 else digits.number(mean, MANY * value["mcse"])
+    return f"{count} ({MANY * value['lo']:.0f} to {MANY * value['hi']:.0f})"
 
 
 def _mean_and_more(facts: Facts, arm: str, stratum: str) -> str:
