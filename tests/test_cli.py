@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from vtrial.block import MEMORY
 from vtrial.cli import app
 from vtrial.library import SCENARIOS
+from vtrial.problem import InputError
+from vtrial.report.pdf import converter
 from vtrial.scenario import json_schema
 
 REPO = Path(__file__).parent.parent
@@ -139,6 +141,26 @@ def test_report_is_a_function_of_the_result(written, tmp_path):
     assert call("report", written / "result.nc", "-o", tmp_path / "again")[0] == 0
     for name in ("report.html", "report.md", "estimates.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
+
+
+def test_report_on_paper_is_asked_for(written, tmp_path):
+    try:
+        converter()
+    except InputError as error:
+        pytest.skip(str(error))
+    code, output = call("report", written / "result.nc", "-o", tmp_path / "paper", "--pdf")
+    assert code == 0, output
+    assert "report.pdf" in output
+    assert (tmp_path / "paper" / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert call("report", tmp_path / "paper" / "result.nc")[0] == 0  # in place: the PDF is the report's own
+
+
+def test_report_on_paper_without_a_converter_writes_nothing(written, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    code, output = call("report", written / "result.nc", "-o", tmp_path / "paper", "--pdf")
+    assert code == 2
+    assert "pip install 'vtrial[pdf]'" in " ".join(output.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_report_of_a_truncated_result_is_refused(written, tmp_path):

@@ -18,6 +18,8 @@ import typer
 import vtrial
 from vtrial.cli import app
 from vtrial.library import MODELS
+from vtrial.problem import InputError
+from vtrial.report.pdf import converter
 from vtrial.treatment import expose_reference
 
 MODULES = [info.name for info in pkgutil.walk_packages(vtrial.__path__, "vtrial.") if "__main__" not in info.name]
@@ -73,6 +75,10 @@ def test_commands_of_a_page_are_understood(page):
 def test_commands_of_a_page_run_one_after_the_other(page, tmp_path):
     """In a folder that `vtrial init` made, or makes; but for those that take minutes."""
     lines = [line for line in _commands(page.read_text(encoding="utf-8")) if not line.startswith(LONG)]
+    try:
+        converter()
+    except InputError:  # on a machine without WeasyPrint or Pango
+        lines = [line.replace(" --pdf", "") for line in lines]
     own = [] if page.stem == "README" else ["vtrial init study", "cd study"]
     script = ["set -euo pipefail", 'export PATH="$VTRIAL:$PATH" COLUMNS=200', *own, *lines]
     told = os.environ | {"VTRIAL": str(Path(sys.executable).parent)}

@@ -181,10 +181,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "dose_surface": (
         "Isoboles",
         "Mean risk of {what} over the daily doses of two drugs, given to everyone. Lines: doses of equal risk; dotted: "
-        "the straight line between the same risk of each drug alone, where each reaches it. An isobole that bends "
-        "inwards from its line says that the drugs do more than add, which here is what alpha and the surface assume. "
-        "Dots: doses that were run; between them the logarithm of the risk is taken as linear, and no dose counts as a "
-        "risk of 1e-6.",
+        "the straight line between the doses of each drug alone that carry the same risk, where each reaches it. Below "
+        "it the drugs together do more than trade against each other. What bends an isobole inwards is alpha, which no "
+        "data identify; peaks at different times and kinetics of their own bend it outwards. Dots: doses that ran; "
+        "between them the logarithm of the risk is taken as linear, and no dose counts as a risk of 1e-6.",
     ),
     "fans": (
         "Trajectories of the example patient",

@@ -45,11 +45,11 @@ def _plain(facts: Facts) -> list[str]:
         treating = [arm for arm in facts.arms if facts.treats_all(arm, stratum)] or facts.arms
         some = [facts.reference, max(treating, key=means.__getitem__), min(treating, key=means.__getitem__)]
         counts = [f"{_people(facts, arm, stratum)} under {arm}" for arm in dict.fromkeys(some)]
-        where = "the population" if stratum == POPULATION and not facts.averaged else facts.name_of(stratum)
-        told.append(f"of {where} {', '.join(counts)}")
+        where = facts.name_of(stratum)
+        told.append(f"{where}: {', '.join(counts)}")
     what = short_outcome(facts, facts.primary)
     return [
-        f"In plain words: of every {MANY:,} people who start, the model expects {what} in so many: {'; '.join(told)}. "
+        f"In plain words: of every {MANY:,} people who start, the model expects {what} in so many. {'; '.join(told)}. "
         f"In brackets: what the evidence leaves open ({facts.interval:.0%}). Virtual patients: nobody was observed."
     ]
 
