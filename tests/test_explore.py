@@ -121,6 +121,22 @@ def test_the_sentence_and_the_pointer_say_the_numbers_of_the_table(seen):
     assert "within 24 h in " in page.locator("#vg-tooltip-element").inner_text()
 
 
+def test_tables_of_the_page_are_sorted_by_a_click(seen, standard):  # noqa: F811
+    """Numbers by their size, whatever they are written as: 0.2%, 3e-5, <1e-6; names by the alphabet."""
+    table = seen.page.locator("section[aria-labelledby=risks] table").last
+    stratum = table.locator("caption").inner_text().split(" (")[0]
+    value = standard["estimates"].to_dataset()["value"].sel(stratum=stratum, outcome="level3_24h", stat="mean")
+    rising = [str(arm) for arm in value["arm"].values[np.argsort(value.values)]]
+    head = table.locator("thead th").nth(1)
+    assert head.inner_text() == "mean"
+    for expected, order in ((rising, "ascending"), (rising[::-1], "descending")):
+        head.locator("button").click()
+        assert table.locator("tbody th").all_inner_texts() == expected
+        assert head.get_attribute("aria-sort") == order
+    table.locator("thead th button").first.click()
+    assert table.locator("tbody th").all_inner_texts() == sorted(rising)
+
+
 def test_trajectories_say_their_peaks(seen, standard):  # noqa: F811
     """The sentence below the fans holds the quantiles of the example patient's copies at the peak of the median."""
     page = seen.page

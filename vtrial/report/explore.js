@@ -74,6 +74,35 @@
   show();
   if (told.fans) compare(told.fans, options);
 
+  for (const one of document.querySelectorAll("main table")) if (one !== table && one.tHead) sortable(one);
+
+  // every other table is sorted by a click on a heading: numbers by their size, before words
+  function sortable(table) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        for (const one of heads) one.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
+        const keyed = [...table.tBodies[0].rows].map((row) => [key(row.cells[column].textContent), row]);
+        keyed.sort(([a], [b]) => sign * (a.size - b.size || a.text.localeCompare(b.text, "en", { numeric: true })));
+        table.tBodies[0].append(...keyed.map(([, row]) => row));
+      });
+    });
+  }
+
+  function key(written) {
+    const text = written.trim().replace("\u2212", "-"); // a minus sign
+    const found = text.match(/^([<>]?)\s*([+-]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?)\s*(%|pp)?/i);
+    if (!found) return { size: Number.MAX_VALUE, text };
+    const number = Number(found[2].replaceAll(",", "")) * (found[3] ? 0.01 : 1);
+    return { size: found[1] === "<" ? 0.999 * number : number, text };
+  }
+
   // trajectories of two arms over each other
   function compare({ curves, time, bands, names, view: spec }, options) {
     const choices = [...document.querySelectorAll("#explore-fans select")];
