@@ -111,7 +111,8 @@ def test_page_leads_to_what_exists(page):
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     files = re.findall(r"\bscenarios/[\w/]+\.yaml|\btests/[\w/]+\.py", text)
     missing = [link for link in links if link and not (page.parent / link).exists()]
-    written = re.findall(r"<!-- file: (\S+) -->", text)
+    written = re.findall(r"<!-- file: (\S+) -->|> (\S+)$", text, re.MULTILINE)
+    written = [name for pair in written for name in pair]
     assert not missing + [file for file in files if not (REPO / file).exists() and file not in written]
     commands = {*re.findall(r"^vtrial ([a-z-]+)", text, re.MULTILINE)}
     known = {info.name or info.callback.__name__.replace("_", "-") for info in app.registered_commands}

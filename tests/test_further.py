@@ -145,6 +145,16 @@ def test_shipped_comparison_is_of_the_shipped_covariate_model():
     assert comparison_of(population_file("us_adults")).name == "us_adults_survey.csv"
 
 
+def test_people_of_the_comparison_are_many_enough_for_what_the_caption_says():
+    """The root mean square of their Monte Carlo error is about a tenth of the survey's standard error."""
+    held = read_comparison(population_file("us_adults"))
+    assert held is not None
+    other = statistics(people_of_model(tables_of("us_adults"), seed=2))
+    again = np.array([other[key] for key in zip(held["statistic"].values, held["band"].values, strict=True)])
+    apart = (again - held["model"].values) / held["se"].values / np.sqrt(2)
+    assert 0.05 < np.sqrt(np.mean(apart**2)) < 0.15
+
+
 def test_population_without_a_comparison_has_no_figure_of_it(tmp_path):
     assert read_comparison(tmp_path / "mine.yaml") is None
 

@@ -310,8 +310,19 @@ def test_a_result_with_everything_has_every_figure(figures):
 
 
 def test_captions_say_draws_patients_seed_and_error(figures):
+    of_people = {
+        "population": ("One million people", "MCSE"),
+        "discordance": ("2,000 people of each stratum", "seed 7", "MCSE"),
+    }
     for figure in figures:
-        for words in ("20 draws", "5 patients", "seed 7", "MCSE", "not calibrated", "not for dosing decisions"):
+        for words in of_people.get(figure.name) or (
+            "20 draws",
+            "5 patients",
+            "seed 7",
+            "MCSE",
+            "not calibrated",
+            "not for dosing decisions",
+        ):
             assert words in figure.caption, figure.name
 
 
@@ -467,11 +478,11 @@ def test_an_old_result_has_a_report_without_what_it_lacks(old):
     for words in (page, text):
         assert "What the arms give" not in words
         assert "Not done." in words
-    assert summarise(Facts(old))[0].startswith("In the population, the risk of")
+    assert summarise(Facts(old))[0].startswith("In plain words: ")
 
 
 def test_the_population_is_told_where_it_is_first_mentioned(told):
-    assert summarise(Facts(told))[0].startswith("Adults of <nowhere>. In the population, the risk of")
+    assert summarise(Facts(told))[0].startswith("Adults of <nowhere>. In plain words: ")
     assert "Adults of &lt;nowhere&gt;." in render_html(told, [])
     console = Console(width=120, file=io.StringIO(), record=True)
     print_risks(told, console)

@@ -23,7 +23,7 @@ def _numbers(facts: Facts, name: str) -> str:
     """The part of a caption that every figure has: size, seed, what an interval means, Monte Carlo error."""
     attrs = facts.result.attrs
     if name == "population":
-        return "One million people of the covariate model; MCSE: below 0.1 of what it is held to."
+        return "One million people of the covariate model; MCSE: about a tenth of the survey's SE."
     if name == "discordance":
         people = int(facts.result["discordance"].attrs["people"])
         most = 50 / np.sqrt(people)

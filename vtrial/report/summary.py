@@ -28,6 +28,7 @@ def summarise(facts: Facts) -> list[str]:
         One paragraph each: plain words, the population, the telling strata, the extremes, cautions.
     """
     paragraphs = [*_plain(facts), *(_stratum(facts, stratum) for stratum in facts.telling)]
+    paragraphs[0] = " ".join(filter(None, [facts.population_text, paragraphs[0]]))
     if len(facts.strata) > 2:
         paragraphs += _extremes(facts)
     if len(facts.arms) > 1:
@@ -72,8 +73,7 @@ def _mean_and_more(facts: Facts, arm: str, stratum: str) -> str:
 def _stratum(facts: Facts, stratum: str) -> str:
     where = f"the {facts.whole}" if stratum == POPULATION else stratum
     what = short_outcome(facts, facts.primary)
-    text = f"{facts.population_text} " if stratum == POPULATION and facts.population_text else ""
-    text += f"In {where}, the risk of {what} under the reference arm {facts.reference} is "
+    text = f"In {where}, the risk of {what} under the reference arm {facts.reference} is "
     text += f"{_mean_and_more(facts, facts.reference, stratum)}."
     if len(facts.arms) == 1:
         return text
