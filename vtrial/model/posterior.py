@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,10 +134,18 @@ def _summary(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def open_posterior(path: Path) -> xr.DataTree:
-    """All groups of a posterior file; an `InputError` if it cannot be read."""
+    """All groups of a posterior file, not to be changed; an `InputError` if it cannot be read."""
+    with _reading(path):
+        stamp = path.stat()
+        return _opened(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, changed: int, size: int) -> xr.DataTree:
+    """The file as it was then, once: a run asks for its draws under each assumption that it varies."""
     import xarray as xr
 
-    with _reading(path), xr.open_datatree(path, engine="h5netcdf") as tree:
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
         return tree.load()
 
 

@@ -189,11 +189,17 @@ class Facts:
         """A structured attribute."""
         return json.loads(self.result.attrs[name])
 
+    @cached_property
+    def _named(self) -> dict[str, tuple[str, str]]:
+        """Unit and label by outcome."""
+        both = zip(self.estimates["unit"].values, self.estimates["label"].values, strict=True)
+        return dict(zip(self.outcomes, ((str(unit), str(label)) for unit, label in both), strict=True))
+
     def unit(self, outcome: str) -> str:
-        return str(self.estimates["unit"].values[self.outcomes.index(outcome)])
+        return self._named[outcome][0]
 
     def label(self, outcome: str) -> str:
-        return str(self.estimates["label"].values[self.outcomes.index(outcome)])
+        return self._named[outcome][1]
 
     def grid(self) -> tuple[list[str], list[str]] | None:
         """Rows and columns of the strata, in their order; None if any stratum has none."""
@@ -235,6 +241,10 @@ class Facts:
         return {name: self.estimates[name].transpose(*order).values for name in ("value", "difference", "ratio")}
 
     @cached_property
+    def _stats(self) -> list[str]:
+        return [str(name) for name in self.estimates["stat"].values]
+
+    @cached_property
     def treated(self) -> Array:
         """Share treated, shape (arm, stratum, drug)."""
         return self.estimates["treated"].transpose("arm", "stratum", "drug").values
@@ -242,8 +252,7 @@ class Facts:
     def stats(self, estimand: str, arm: str, stratum: str, outcome: str) -> dict[str, float]:
         """Statistics of an estimate by name."""
         where = self.arms.index(arm), self.strata.index(stratum), self.outcomes.index(outcome)
-        values = self._values[estimand][where]
-        return {str(name): float(x) for name, x in zip(self.estimates["stat"].values, values, strict=True)}
+        return dict(zip(self._stats, self._values[estimand][where].tolist(), strict=True))
 
     def means(self, outcome: str) -> Array:
         """Means of an outcome, shape (arm, stratum), the population last."""
