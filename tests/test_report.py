@@ -24,7 +24,7 @@ from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
 from vtrial.report.page import render_html, render_markdown
 from vtrial.report.plot_exposure import exposure
-from vtrial.report.summary import summarise
+from vtrial.report.summary import people, summarise
 from vtrial.report.tables import COLUMNS, contrast_of, nnh
 
 TITLE = "Doses <script>alert('x')</script> | & co"
@@ -407,15 +407,16 @@ def test_onset_and_recovery_are_tables_of_what_the_result_holds(standard, page):
     assert all(table["title"] in page for table in (onset, coma, recovery))
 
 
-def test_plain_words_count_people(standard):
-    """Of 10,000, the reference and the arms of the highest and lowest mean that treat everyone, by hand."""
-    plain = summarise(Facts(standard))[0]
+def test_people_are_counted_out_of_ten_thousand(standard, page):
+    """Under the reference, and the arms of the highest and lowest mean that treat everyone, by hand."""
+    told = people(Facts(standard))
+    who, cells = told["rows"][-1]
+    assert who == "age 75-84, eGFR G4"
+    assert [arm for arm, _ in cells] == ["ARM1_GUIDELINE", "ARM0_INDEX", "ARM1_GUIDELINE"]  # ARM9 leaves baclofen out
     value = standard["estimates"].to_dataset()["value"].sel(arm="ARM0_INDEX", stratum="75-84 G4", outcome="level3_24h")
     mean, low, high, mcse = (float(value.sel(stat=stat)) for stat in ("mean", "lo", "hi", "mcse"))
-    count = digits.number(1e4 * mean, 1e4 * mcse)
-    assert f"{count} ({1e4 * low:.0f} to {1e4 * high:.0f}) under ARM0_INDEX" in plain
-    assert "ARM9_BEERS" not in plain.split("75-84 G4")[1]  # it leaves baclofen out there
-    assert "nobody was observed" in plain
+    assert cells[1][1] == f"{digits.number(1e4 * mean, 1e4 * mcse)} ({1e4 * low:.0f} to {1e4 * high:.0f})"
+    assert f"<td>{cells[1][1]}<br>" in page
 
 
 def test_markdown_is_plain_and_points_to_figures_beside_it(standard, figures):
@@ -478,11 +479,11 @@ def test_an_old_result_has_a_report_without_what_it_lacks(old):
     for words in (page, text):
         assert "What the arms give" not in words
         assert "Not done." in words
-    assert summarise(Facts(old))[0].startswith("In plain words: ")
+    assert summarise(Facts(old))[0].startswith("In the population, the risk of")
 
 
 def test_the_population_is_told_where_it_is_first_mentioned(told):
-    assert summarise(Facts(told))[0].startswith("Adults of <nowhere>. In plain words: ")
+    assert summarise(Facts(told))[0].startswith("Adults of <nowhere>. In the population, the risk of")
     assert "Adults of &lt;nowhere&gt;." in render_html(told, [])
     console = Console(width=120, file=io.StringIO(), record=True)
     print_risks(told, console)

@@ -25,7 +25,7 @@ from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.learnt import learnt
-from vtrial.report.summary import summarise
+from vtrial.report.summary import people, summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
 from vtrial.report.worth import worth_blocks, worth_columns
 
@@ -224,6 +224,7 @@ def _words(facts: Facts) -> dict[str, Any]:
         "whole": facts.whole,
         "averaged": facts.averaged,
         "summary": summarise(facts),
+        "people": people(facts),
     }
 
 
@@ -256,7 +257,7 @@ def _provenance(facts: Facts) -> dict[str, Any]:
         "dialysis": bool(facts.result["risk"].to_dataset()["dialysis"].any()),
         "versions": facts.json("versions"),
         "posterior": _posterior(facts),
-        "people": facts.json("population"),
+        "source": facts.json("population"),
         "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
         "strata": facts.strata[:-1],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vtrial.estimand import POPULATION
@@ -25,10 +27,9 @@ def summarise(facts: Facts) -> list[str]:
     Returns
     -------
     list of str
-        One paragraph each: plain words, the population, the telling strata, the extremes, cautions.
+        One paragraph each: the population, the telling strata, the extremes, cautions.
     """
-    paragraphs = [*_plain(facts), *(_stratum(facts, stratum) for stratum in facts.telling)]
-    paragraphs[0] = " ".join(filter(None, [facts.population_text, paragraphs[0]]))
+    paragraphs = [_stratum(facts, stratum) for stratum in facts.telling]
     if len(facts.strata) > 2:
         paragraphs += _extremes(facts)
     if len(facts.arms) > 1:
@@ -36,23 +37,33 @@ def summarise(facts: Facts) -> list[str]:
     return [*paragraphs, *_cautions(facts)]
 
 
-def _plain(facts: Facts) -> list[str]:
-    """How many people are meant, for the reference and the arms of the highest and lowest mean that treat everyone."""
+def people(facts: Facts) -> dict[str, Any] | None:
+    """How many people of `MANY` come to harm: under the reference, and at the ends of the arms that treat everyone.
+
+    Parameters
+    ----------
+    facts : Facts
+
+    Returns
+    -------
+    dict or None
+        ``what``: the primary outcome; ``many``; ``rows``: by telling stratum what it is in words, and pairs of arm and
+        number with its interval, of the reference, the highest and the lowest mean. None if it is no probability.
+    """
     if not is_probability(facts.primary):
-        return []
-    told = []
+        return None
+    rows = []
     for stratum in facts.telling:
         means = {arm: facts.stats("value", arm, stratum, facts.primary)["mean"] for arm in facts.arms}
         treating = [arm for arm in facts.arms if facts.treats_all(arm, stratum)] or facts.arms
-        some = [facts.reference, max(treating, key=means.__getitem__), min(treating, key=means.__getitem__)]
-        counts = [f"{_people(facts, arm, stratum)} under {arm}" for arm in dict.fromkeys(some)]
-        where = facts.name_of(stratum)
-        told.append(f"{where}: {', '.join(counts)}")
-    what = short_outcome(facts, facts.primary)
-    return [
-        f"In plain words: of every {MANY:,} people who start, the model expects {what} in so many. {'; '.join(told)}. "
-        f"In brackets: what the evidence leaves open ({facts.interval:.0%}). Virtual patients: nobody was observed."
-    ]
+        some = facts.reference, max(treating, key=means.__getitem__), min(treating, key=means.__getitem__)
+        rows.append((_in_words(facts, stratum), [(arm, _people(facts, arm, stratum)) for arm in some]))
+    return {"what": short_outcome(facts, facts.primary), "many": f"{MANY:,}", "rows": rows}
+
+
+def _in_words(facts: Facts, stratum: str) -> str:
+    row, column = facts.place(stratum) if stratum != POPULATION else ("", "")
+    return f"age {row}, eGFR {column}" if row and column else facts.name_of(stratum)
 
 
 def _people(facts: Facts, arm: str, stratum: str) -> str:
@@ -73,7 +84,8 @@ def _mean_and_more(facts: Facts, arm: str, stratum: str) -> str:
 def _stratum(facts: Facts, stratum: str) -> str:
     where = f"the {facts.whole}" if stratum == POPULATION else stratum
     what = short_outcome(facts, facts.primary)
-    text = f"In {where}, the risk of {what} under the reference arm {facts.reference} is "
+    text = f"{facts.population_text} " if stratum == POPULATION and facts.population_text else ""
+    text += f"In {where}, the risk of {what} under the reference arm {facts.reference} is "
     text += f"{_mean_and_more(facts, facts.reference, stratum)}."
     if len(facts.arms) == 1:
         return text
