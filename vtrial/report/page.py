@@ -258,9 +258,17 @@ def _provenance(facts: Facts) -> dict[str, Any]:
         "versions": facts.json("versions"),
         "posterior": _posterior(facts),
         "source": facts.json("population"),
+        "source_text": _source(facts.json("population")),
         "outcomes": [{"name": o, "unit": facts.unit(o), "label": facts.label(o)} for o in facts.outcomes],
         "strata": facts.strata[:-1],
     }
+
+
+def _source(population: dict[str, str]) -> str:
+    """What people are made from, in words."""
+    kinds = {"model": "the covariate model", "bootstrap": "the rows of", "patient": "named patients"}
+    name = population.get("name", "")
+    return " ".join(filter(None, [kinds.get(population.get("kind", ""), population.get("kind", "")), name]))
 
 
 def _grades(facts: Facts) -> str:
