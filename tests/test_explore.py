@@ -122,7 +122,7 @@ def test_the_sentence_and_the_pointer_say_the_numbers_of_the_table(seen):
 
 
 def test_tables_of_the_page_are_sorted_by_a_click(seen, standard):  # noqa: F811
-    """Numbers by their size, whatever they are written as: 0.2%, 3e-5, <1e-6; names by the alphabet."""
+    """Numbers by their size, whatever they are written as: 0.2%, 1,000, <0.0001%; names by the alphabet."""
     table = seen.page.locator("section[aria-labelledby=risks] table").last
     stratum = table.locator("caption").inner_text().split(" (")[0]
     value = standard["estimates"].to_dataset()["value"].sel(stratum=stratum, outcome="level3_24h", stat="mean")

@@ -148,7 +148,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "Onset and recovery",
         "Probability over time: of having reached a level since the first dose, and of not yet being below another for "
         "good after the time that the scenario names, of those who had reached the first. Dots with bars: mean over "
-        "draws ± MCSE; lines join them, time on a logarithmic axis. Intervals are in estimates.csv.",
+        "draws ± MCSE; lines join them, time on a logarithmic axis, and so the probability of what stays below 5% in "
+        "some stratum. Intervals are in estimates.csv.",
     ),
     "heatmap": (
         "Risk by age and renal function",
@@ -184,7 +185,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "the straight line between the doses of each drug alone that carry the same risk, where each reaches it. Below "
         "it the drugs together do more than trade against each other. What bends an isobole inwards is alpha, which no "
         "data identify; peaks at different times and kinetics of their own bend it outwards. Dots: doses that ran; "
-        "between them the logarithm of the risk is taken as linear, and no dose counts as a risk of 1e-6.",
+        "between them the logarithm of the risk is taken as linear, and no dose counts as a risk of 0.0001%.",
     ),
     "fans": (
         "Trajectories of the example patient",

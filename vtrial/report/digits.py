@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 MOST = 3
 """Significant digits at most, however small the error."""
-SMALLEST_PERCENT = 1e-4
-"""Probabilities below this are written as powers of ten, not in percent."""
 NEGLIGIBLE = 1e-6
 """Probabilities below this are all written alike."""
 
@@ -82,7 +80,7 @@ def number(value: float, mcse: float = 0.0) -> str:
 
 
 def probability(value: float, mcse: float = 0.0) -> str:
-    """Write a probability in percent, or as a power of ten if it is tiny.
+    """Write a probability in percent, however small: a column has one unit.
 
     Parameters
     ----------
@@ -98,16 +96,15 @@ def probability(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> probability(0.0046, 0.0014), probability(3.2e-6, 9e-7), probability(0.5, 0.01), probability(1e-20)
-    ('0.5%', '3.2e-6', '50%', '<1e-6')
+    ('0.5%', '0.00032%', '50%', '<0.0001%')
     """
     if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
     if value < NEGLIGIBLE:
-        return f"<{_power(NEGLIGIBLE, -6)}"
-    place = last_place(value, mcse)
-    return _power(value, place) if value < SMALLEST_PERCENT else f"{_plain(100 * value, place + 2)}%"
+        return f"<{_plain(100 * NEGLIGIBLE, -4)}%"
+    return f"{_plain(100 * value, last_place(value, mcse) + 2)}%"
 
 
 def points(value: float, mcse: float = 0.0) -> str:
@@ -127,14 +124,14 @@ def points(value: float, mcse: float = 0.0) -> str:
     Examples
     --------
     >>> points(0.0173, 0.003), points(-0.0020, 0.0003), points(-3e-7, 1e-7)
-    ('+1.7 pp', '−0.20 pp', '−<1e-4 pp')
+    ('+1.7 pp', '−0.20 pp', '−<0.0001 pp')
     """
     if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0 pp"
     if abs(value) < NEGLIGIBLE:
-        return f"{'+' if value > 0 else '−'}<{100 * NEGLIGIBLE:.0e} pp".replace("e-0", "e-")
+        return f"{'+' if value > 0 else '−'}<{_plain(100 * NEGLIGIBLE, -4)} pp"
     return f"{'+' if value > 0 else '−'}{number(abs(100 * value), 100 * mcse)} pp"
 
 
