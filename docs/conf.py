@@ -14,6 +14,7 @@ from typing import Any
 project, author = "vtrial", "the vtrial authors"
 version = release = installed("vtrial")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+html_show_copyright = False
 html_theme = "furo"
 html_title = f"vtrial {release}"
 exclude_patterns = ["_build"]
