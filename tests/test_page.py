@@ -14,7 +14,8 @@ from vtrial.problem import InputError
 from vtrial.report import pdf
 from vtrial.report.facts import Facts
 from vtrial.report.learnt import learnt
-from vtrial.report.page import TITLES, formula, render_html, render_markdown
+from vtrial.report.markup import formula
+from vtrial.report.page import TITLES, render_html, render_markdown
 
 
 def sections(text):

@@ -65,7 +65,8 @@ def write_calibration(
     """
     from vtrial.report import plot_calibration as plot
     from vtrial.report import style
-    from vtrial.report.page import environment, inline
+    from vtrial.report.markup import inline
+    from vtrial.report.page import environment
 
     folder = Path(folder)
     posterior, risks = calibrated["posterior"].to_dataset(), risks_of(result)

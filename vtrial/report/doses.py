@@ -85,7 +85,7 @@ def write_doses(found: xr.Dataset, folder: Path) -> None:
 
 
 def _markdown(found: xr.Dataset, table: pd.DataFrame, drawn: list[str]) -> str:
-    from vtrial.report.page import escape_markdown
+    from vtrial.report.markup import escape_markdown
 
     page = io.StringIO()
     attrs = found.attrs
@@ -112,7 +112,7 @@ def _markdown(found: xr.Dataset, table: pd.DataFrame, drawn: list[str]) -> str:
 
 def _write_table(page: io.StringIO, rows: Sequence[Sequence[str]]) -> None:
     """The first row is the head."""
-    from vtrial.report.page import escape_markdown
+    from vtrial.report.markup import escape_markdown
 
     for number, cells in enumerate(rows):
         page.write(f"|{'|'.join(escape_markdown(cell) for cell in cells)}|\n")

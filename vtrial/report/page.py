@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
-import re
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import jinja2
-import latex2mathml.converter
 import xarray as xr
-from markupsafe import Markup
 
 from vtrial.estimand import POPULATION
-from vtrial.report import digits, style
+from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
 from vtrial.report.course import course_tables
 from vtrial.report.credibility import assessment
@@ -25,6 +20,7 @@ from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
 from vtrial.report.figures import Drawn
 from vtrial.report.learnt import learnt
+from vtrial.report.markup import drawn_formula, escape_markdown, formula, inline, pieces
 from vtrial.report.summary import people, summarise
 from vtrial.report.tables import LARGE, contrast_of, risk_of
 from vtrial.report.worth import worth_blocks, worth_columns
@@ -60,8 +56,6 @@ GRADED = {
     "A": "seen verbatim in its source", "A2": "seen on a secondary page", "C": "computed from sources seen",
     "D": "derived", "B": "recalled or assumed, for priors only",
 }  # fmt: skip
-
-_LINK = re.compile(r"https?://[^\s<>\"')\]]+|\b10\.\d{4,9}/[^\s<>\"',;)\]]+")
 
 
 def render_html(result: xr.DataTree, figures: list[Drawn], *, paper: bool = False) -> str:
@@ -111,73 +105,6 @@ def environment(*, autoescape: bool) -> jinja2.Environment:
     )
     environment.filters |= {"pieces": pieces, "inline": inline, "md": escape_markdown}
     return environment
-
-
-def pieces(text: str) -> list[tuple[str, str]]:
-    """Cut a text into plain parts and links: pairs of text and address, the address empty for plain parts.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    list of tuple
-
-    Examples
-    --------
-    >>> pieces("Wuis 1990, doi 10.1007/BF01970149")
-    [('Wuis 1990, doi ', ''), ('10.1007/BF01970149', 'https://doi.org/10.1007/BF01970149')]
-    """
-    found, at = [], 0
-    for match in _LINK.finditer(text):
-        address = match[0].rstrip(".,;")
-        found.append((text[at : match.start()], ""))
-        found.append((address, address if address.startswith("http") else f"https://doi.org/{address}"))
-        at = match.start() + len(address)
-    return [part for part in [*found, (text[at:], "")] if part[0]]
-
-
-def formula(latex: str) -> Markup:
-    """An equation as MathML, which browsers draw and screen readers read.
-
-    The converter passes text on as it is: what would be markup is made a relation first.
-
-    Examples
-    --------
-    >>> "<mfrac>" in formula(r"\\frac{a}{b}")
-    True
-    """
-    plain = latex.replace("<", r"\lt ").replace(">", r"\gt ")
-    return Markup(latex2mathml.converter.convert(plain, display="block"))
-
-
-def drawn_formula(latex: str) -> Markup:
-    """An equation as a picture, with its LaTeX for who does not see it."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.mathtext import math_to_image
-
-    drawn = io.BytesIO()
-    with style.styled():
-        math_to_image(f"${latex.replace(r'\frac', r'\dfrac')}$", drawn, prop=FontProperties(size=9), format="svg")
-    return Markup('<img alt="{}" src="{}">').format(latex, inline(drawn.getvalue()))
-
-
-def inline(svg: bytes) -> str:
-    """An SVG as a data address, so that the page needs no other file."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
-
-
-def escape_markdown(text: object) -> str:
-    """Make a text plain in Markdown, and in a cell of its tables.
-
-    Examples
-    --------
-    >>> print(escape_markdown("<b>|x|*"))
-    &lt;b&gt;\\|x\\|\\*
-    """
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|_#])", r"\\\1", plain)
 
 
 # ------------------------------------------------------------------------------------------------ context
