@@ -1,14 +1,20 @@
 """Assessment by ICH M15: what the scenario says, what the result adds, and "not done" for what nobody did."""
 
+import re
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from test_report import PATIENTS, STANDARD, _run, standard  # noqa: F401 (a fixture)
 
 from vtrial import load_scenario
-from vtrial.report.credibility import NOT_DONE, assessment
+from vtrial.library import SCENARIOS
+from vtrial.report.credibility import NOT_DONE, _assumption, assessment
 from vtrial.report.facts import Facts
 from vtrial.report.page import render_html, render_markdown
 from vtrial.spec import InputError
 
+REPO = Path(__file__).parent.parent
 RATING = "{rating: high, because: <b>so</b>}"
 SAID = f"""
 assessment:
@@ -63,6 +69,34 @@ def test_criteria_are_told_with_what_came_out(assessed):
     mcse = facts.stats("value", "ARM0_INDEX", "75-84 G4", "level3_24h")["mcse"]
     text = assessment(facts)["criteria"]
     assert text == f"mcse of level3_24h, ARM0_INDEX, 75-84 G4, below 1: {mcse:.2g}, met"
+
+
+def test_refits_that_the_main_scenario_quotes_are_those_of_the_calibration():
+    """Factors on the mean risk over the four cells of `vtrial criticise`, one decimal or two figures."""
+    found = pd.read_csv(REPO / "reports/calibration/refit_risks.csv", index_col=0)["mean"]
+    kind, cell = (found.index.str.split(": ").str[k] for k in (0, 1))
+    table = found.set_axis(pd.MultiIndex.from_arrays([kind, cell])).unstack()
+    factor = table / table.loc["log-normal"]
+    assumptions = load_scenario(SCENARIOS / "starting_dose.yaml").spec.assessment.assumptions
+    said = " ".join(one.elsewhere or "" for one in assumptions)
+    for name, words in {
+        "baclofen.ke0 = 0.3, pregabalin.ke0 = 0.15": "slow, with the rest calibrated again, {} to {}",
+        "S Student-t": "Student-t {} to {}",
+        "S one spread": "one spread of reports and coma {} to {}",
+        "S susceptible share": "a susceptible share {} to {}",
+        "tolerance_fold = 1": "calibrated again, {} to {}",
+    }.items():
+        low, high = factor.loc[name].min(), factor.loc[name].max()
+        assert words.format(f"{low:.1f}", f"{high:.1f}") in " ".join(said.split()), name
+    assert "calibrated again, {:.2f} to {:.2f}".format(*factor.loc["b_age = 0"].agg(["min", "max"])) in said
+    assert (factor.loc[["S Student-t", "S one spread", "S susceptible share"]] >= 1).all(axis=None)  # "none lowers it"
+
+
+def test_several_cases_and_another_place_are_told(assessed):
+    one = {"statement": "s", "because": "b", "grade": "B", "case": ["none", "none"], "elsewhere": "twice, in a thesis"}
+    told = _assumption(Facts(assessed), one)
+    assert told["case"] == "none, none, elsewhere"
+    assert re.fullmatch(r"(mean risk times [^;]+; ){2}elsewhere: twice, in a thesis", told["effect"])
 
 
 def test_what_was_not_done_says_so(standard):  # noqa: F811

@@ -1,7 +1,6 @@
 """Printed equations are those that run: symbols put back into numbers give what the model functions give."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -47,9 +46,9 @@ def test_kinetics_are_those_of_the_textbook():
     """One compartment by mouth: dA/dt = ka depot - CL / V A, and the effect site after it."""
     one = dataclasses.replace(MODEL, drugs=(Drug("x", 1),))
     depot, central, site = told(one, "Kinetics").lines
-    assert depot.endswith(r"= - A_{\mathrm{depot,\ x}} \cdot \mathrm{ka}_{x}")
-    assert re.search(r"- \\frac\{A_\{\\mathrm\{central,\\ x\}\} \\cdot \\mathrm\{CL\}_\{x\}\}\{V_\{x\}\}", central)
-    assert r"A_{\mathrm{depot,\ x}} \cdot \mathrm{ka}_{x}" in central
+    assert depot.endswith(r"= - \mathrm{ka}_{x} \cdot x_{\mathrm{depot,\ x}}")
+    assert r"- \frac{\mathrm{CL}_{x} \cdot x_{\mathrm{central,\ x}}}{V_{x}}" in central
+    assert r"\mathrm{ka}_{x} \cdot x_{\mathrm{depot,\ x}}" in central
     assert site.startswith(r"\frac{d}{d t} \mathrm{Ce}_{x} = \mathrm{ke0}_{x} \cdot")
 
 

@@ -22,9 +22,9 @@ from vtrial.report.course import course_tables
 from vtrial.report.explore import allowed, scripts
 from vtrial.report.facts import HELD, SIGN_NOTE, Facts, short_arms
 from vtrial.report.figures import PLOTS, draw_figures
-from vtrial.report.page import render_html, render_markdown
+from vtrial.report.page import _chance, render_html, render_markdown
 from vtrial.report.plot_exposure import exposure
-from vtrial.report.summary import people, summarise
+from vtrial.report.summary import _times, people, summarise
 from vtrial.report.tables import COLUMNS, contrast_of, nnh
 
 TITLE = "Doses <script>alert('x')</script> | & co"
@@ -507,11 +507,36 @@ def test_the_summary_compares_lowest_arms_and_passes_over_rare_strata(standard):
     text = "\n".join(summarise(facts))
     assert "Ranks are of risk alone and ignore benefit." in text
     assert re.search("Among arms that treat everyone, .*the lowest mean.*the lowest median.*P\\(rank 1\\)", text)
-    weight = standard["estimates"]["weight"].values
-    rare = standard.copy()
-    found = rare["estimates"].to_dataset().assign_coords(weight=("stratum", [0.9995, 0.0005, 1.0][: weight.size]))
-    rare["estimates"] = xr.DataTree(found)
-    assert "Over all arms" not in "\n".join(summarise(Facts(rare)))
+    assert "within draws" in text
+
+
+def test_the_headline_passes_over_rare_strata_that_are_not_told(standard):
+    """Of a common stratum, the two that are told though one is rare, and a rare one that is not."""
+    names = ["50-64 G1", "65-74 G2 75-89", "75-84 G4", "85+ G5", "population"]
+    parts = {path: node.to_dataset(inherit=False) for path, node in standard.subtree_with_keys}
+    found = parts["estimates"]
+    order = [0, 0, found["stratum"].values.tolist().index("75-84 G4"), 0, -1]
+    parts["estimates"] = found.isel(stratum=order).assign_coords(
+        stratum=names, weight=("stratum", [0.97, 0.0295, 0.0004, 0.0001, 1.0])
+    )
+    parts["risk"] = parts["risk"].isel(stratum=order[:-1]).assign_coords(stratum=names[:-1])
+    rare = xr.DataTree.from_dict({"/" if path == "." else path: data for path, data in parts.items()})
+    text = "\n".join(summarise(Facts(rare)))
+    assert "Over all arms and the 3 strata that hold at least 0.1% of the population each or are told above" in text
+    assert "85+ G5" not in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(0.5, "0.5"), (38.4, "38"), (605.2, "605"), (1e4, ">1,000"), (2e-9, "<0.001"), (0.0, "<0.001")]
+)
+def test_a_ratio_beyond_a_thousandfold_is_told_as_that(ratio, text):
+    assert _times(ratio) == text
+
+
+def test_shares_of_draws_without_a_dissenter_are_limits(standard):
+    """Three over the number of draws: the 95% limit where none of so many did."""
+    assert (_chance(0.0, 0.0, 1000), _chance(1.0, 0.0, 1000)) == ("<0.3%", ">99.7%")
+    assert _chance(0.25, 0.01, 1000) == "25% (1.0%)"
 
 
 def test_ratios_and_signs_say_what_they_are(standard, figures, page):

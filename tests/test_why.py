@@ -69,7 +69,7 @@ def test_a_key_that_is_left_out_is_a_change(pair, scenario):
 
 
 def test_three_results_are_refused(pair):
-    with pytest.raises(InputError, match="given 3 results"):
+    with pytest.raises(InputError, match="takes two results; given 3"):
         why(pair | {"three": pair["one"]}, None, once)
 
 

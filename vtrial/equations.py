@@ -197,7 +197,8 @@ def _sedation(model: Model, surface: Surface) -> tuple[list[str], str]:
         lines.append(f"U = {_latex(_expression(combined[0]))}")
     else:
         channel = "u_d"
-    fold, gone = symbols["tolerance_fold"], Traced(sympy.Symbol(r"2^{- t / t_{1/2}}"))
+    half = _latex(_symbol("tolerance_t_half"))
+    fold, gone = symbols["tolerance_fold"], Traced(sympy.Symbol(rf"2^{{- t / (24 \cdot {half})}}"))
     lines.append(rf"\mathrm{{Tol}}(t) = {_latex(_expression(plain(tolerance)(gone, fold)))}")
     peak = rf"\max_t \frac{{A \cdot {channel}(t)}}{{\mathrm{{Tol}}(t)}}"
     level = rf"\Phi\left(\frac{{\log {peak} - \log r_k}}{{\omega_S}}\right)"
@@ -208,7 +209,13 @@ def _sedation(model: Model, surface: Surface) -> tuple[list[str], str]:
         lines.append(rf"P(\mathrm{{level}} \geq k) = 1 - \prod_d \left(1 - {level}\right)")
     lines.append(" < ".join([*(f"r_{{{k}}}" for k in range(1, deepest)), f"r_{{{deepest}}} = 1"]))
     named = ", ".join(f"{k} {name}" for k, name in enumerate(model.levels))
-    return lines, f"Levels: {named}. The log of a patient's sensitivity is normal with SD omega S, and integrated out."
+    note = (
+        f"Levels: {named}. A: factor of age and uraemia, 1 at age 50 with healthy kidneys; t in h from the first dose, "
+    )
+    note += (
+        "tolerance_t_half in days. The log of a patient's sensitivity is normal with SD omega S, and integrated out."
+    )
+    return lines, note
 
 
 _GROUPS: dict[str, Callable[[Model, Surface], tuple[list[str], str]]] = {
@@ -247,15 +254,16 @@ def _same(what: str, names: list[str]) -> str:
 
 
 def _state_name(dynamics: Dynamics, state: str) -> str:
-    """How a state is written: amounts with an A; concentrations at the effect site, and responses, as they are."""
+    """How a state is written: amounts with an x; concentrations at the effect site, and responses, as they are."""
     drug, _, own = state.rpartition(".")
     is_amount = own in ("depot", "central") or own.startswith(("transit", "peripheral"))
-    return f"{drug}.A_{own}" if is_amount else state
+    return f"{drug}.x_{own}" if is_amount else state
 
 
 def _entry(model: Model, dynamics: Dynamics) -> str:
     into = ", ".join(f"{drug} into {state}" for drug, state in zip(dynamics.drugs, dynamics.entry, strict=True))
-    return f"A: amounts in mg, t in h. Doses enter as F amt, after tlag: {into}."
+    text = f"x: amounts in mg, t in h. Doses enter as F amt, after tlag: {into}. "
+    return f"{text}A session of dialysis adds CL_HD (or that of its kind) to CL while it lasts."
 
 
 def _latex(expression: Any) -> str:

@@ -133,6 +133,7 @@ def sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, thr
         {
             "case": list(cases), "arm": list(asked.arms), "stratum": list(asked.strata), "stat": list(STATS),
             "change": ("case", ["", *texts]),
+            "structural": ("case", [True, *(not case.fix for case in asked.cases.values())]),
         },
         {"outcome": estimands.primary, "interval": estimands.interval},
     )  # fmt: skip

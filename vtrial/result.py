@@ -131,7 +131,8 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
     """What an arm gives the named patients in the first 24 h from the start of the trial."""
     start, examples = scenario.spec.treatment.start, scenario.spec.examples
     texts: dict[str, dict[str, str]] = {}
-    for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else [])):
+    named = scenario.spec.population.patient or ()
+    for patient in (scenario.spec.reference_patient, *([examples.patient] if examples else []), *named):
         people = covariates_of(patient)
         after = None if patient.sessions is None else ()
         typical = {"GFR": people["CRCL"], **people}
@@ -143,6 +144,21 @@ def _first_day(scenario: Scenario, arm: Arm) -> dict[str, dict[str, str]]:
             drug: given[drug].first_day(start) if arm.drugs.get(drug) else "not given" for drug in given
         }
     return texts
+
+
+def _held_steps(scenario: Scenario) -> str:
+    """Arms and drugs whose policies raise doses within the horizon of a scenario that does not."""
+    treatment, found = scenario.spec.treatment, []
+    if treatment.titrate:
+        return ""
+    for arm in scenario.arms:
+        for drug in arm.drugs:
+            policy = arm.policy(drug, scenario.policies.policies)
+            steps = policy.titration.increments if policy is not None and policy.titration is not None else ()
+            days = [step.day for step in steps if 24.0 * (step.day - 1) < treatment.horizon]
+            if days:
+                found.append(f"{arm.id}, {drug} from day {min(days)}")
+    return "; ".join(found)
 
 
 def _limits(scenario: Scenario) -> list[str]:
@@ -164,6 +180,8 @@ def _limits(scenario: Scenario) -> list[str]:
         "within the first 24 h.",
         f"{_left_out(scenario, acting=acting)} are not simulated.",
     ]
+    if held := _held_steps(scenario):
+        limits.append(f"Rules that would raise doses within {treatment.horizon:g} h, which this run holds: {held}.")
     if scenario.injures:
         limits.append(
             "In kidney injury clearances follow GFR at once; uraemia has one effect throughout. "
@@ -226,7 +244,7 @@ def _compressed(group: xr.DataTree) -> dict[str, Any]:
 
 
 def load_result(path: Path | str) -> xr.DataTree:
-    """Read a result.
+    """Read a result from its file, or from the folder of its run.
 
     Raises
     ------
@@ -234,6 +252,7 @@ def load_result(path: Path | str) -> xr.DataTree:
         If the file is missing, truncated, or not a result of vtrial.
     """
     path = Path(path)
+    path = path / "result.nc" if path.is_dir() else path
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             result = tree.load()

@@ -162,11 +162,11 @@ def run(
 @app.command()
 @guarded
 def report(
-    result: Annotated[Path, typer.Argument(help="A result file, result.nc.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="A result.nc, or the folder of a run.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder to write; default: the result's.")
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs vtrial[pdf]).")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write report.pdf too; needs the extra 'pdf' of vtrial.")] = False,
 ) -> None:
     """Write the report of a result again: a report is a function of its result and nothing else."""
     from vtrial.report import write_report
@@ -176,7 +176,7 @@ def report(
     if pdf:
         converter()
     loaded = load_result(result)
-    folder = output or result.parent
+    folder = output or (result if result.is_dir() else result.parent)
     refuse_foreign(folder)
     with whole(folder) as part:
         save_result(loaded, part / "result.nc")

@@ -15,7 +15,7 @@ FORMATS = (".svg", ".pdf", ".png")
 
 @guarded
 def figure(
-    result: Annotated[Path, typer.Argument(help="A result file, result.nc.", show_default=False)],
+    result: Annotated[Path, typer.Argument(help="A result.nc, or the folder of a run.", show_default=False)],
     name: Annotated[str | None, typer.Argument(help="Figure; none to list those that the result has.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write, .svg, .pdf or .png; default NAME.svg.")

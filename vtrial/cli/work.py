@@ -78,6 +78,8 @@ def refuse_foreign(folder: Path, ours: set[str] = OURS) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError([f"{folder}: is not a folder"])
     foreign = sorted(p.name for p in folder.iterdir() if p.name not in ours) if folder.exists() else []
+    if ours is OURS and (folder / "report.pdf").exists() and not (folder / "report.html").exists():
+        foreign.append("report.pdf")  # no report of ours is a PDF alone
     if foreign:
         raise InputError([f"{folder}: holds other files ({', '.join(foreign[:3])}); choose another folder with -o"])
 

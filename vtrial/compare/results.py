@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from vtrial.problem import InputError, Problem
 from vtrial.spec import nearest
@@ -38,15 +39,23 @@ def changed(results: Mapping[str, xr.DataTree]) -> pd.DataFrame:
         Index: what differs; columns: the results. Empty if nothing does.
     """
     rows: dict[str, dict[str, str]] = {}
+    scenarios = [str(result.attrs.get("scenario", "")) for result in results.values()]
     for name, result in results.items():
         own = {key: str(result.attrs.get(key, "")) for key in TOLD}
         own["posterior"] = json.loads(result.attrs.get("posterior", "{}")).get("sha256", "")
         own |= {f"version of {k}": v for k, v in json.loads(result.attrs.get("versions", "{}")).items()}
+        own["keys of the scenario"] = ", ".join(_keys(str(result.attrs.get("scenario", "")), scenarios))
         own |= {"arms": ", ".join(_names(result, "arm")), "strata": ", ".join(_names(result, "stratum"))}
         for key, value in own.items():
             rows.setdefault(key, {})[name] = value
     differ = {key: own for key, own in rows.items() if len({own.get(name, "") for name in results}) > 1}
     return pd.DataFrame(differ).T.reindex(columns=[*results]).fillna("")
+
+
+def _keys(text: str, others: Sequence[str]) -> list[str]:
+    """Keys of a scenario that have another value than in some of the others, or that some lack."""
+    own, *read = (YAML(typ="safe").load(one) or {} for one in (text, *others))
+    return [str(key) for key in own if any(own[key] != other.get(key) for other in read)]
 
 
 def compare_results(results: Mapping[str, xr.DataTree], outcome: str | None = None) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def why(
         If there are not two, or the scenario with a change is no scenario.
     """
     if len(results) != 2:
-        raise InputError([f"given {len(results)} results: of two it can be told which change did it"])
+        raise InputError([f"--why takes two results; given {len(results)}: {', '.join(results)}"])
     first, other = results.values()
     texts = [str(result.attrs["scenario"]) for result in (first, other)]
     single = changes(*texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import xarray as xr
@@ -63,8 +64,17 @@ def sensitivity_table(facts: Facts) -> dict[str, Any] | None:
             }
             for case, change in zip(found["case"].values, found["change"].values, strict=True)
         ]
-        blocks.append({"name": facts.name_of(stratum), "arms": arms, "rows": rows})
+        means = value.sel(stratum=stratum, stat="mean").values
+        blocks.append({"name": facts.name_of(stratum), "arms": arms, "rows": rows, "lowest": _lowest(means, arms)})
     return {"what": short_outcome(facts, outcome), "blocks": blocks}
+
+
+def _lowest(means: Any, arms: list[str]) -> str:
+    """Which arm has the lowest mean, by the number of cases in which it has; empty of one arm."""
+    if len(arms) < 2:
+        return ""
+    count = Counter(arms[int(a)] for a in means.argmin(1))
+    return ", ".join(f"{arm} in {n} of {len(means)} cases" for arm, n in count.most_common())
 
 
 def _cell(value: xr.DataArray, outcome: str) -> dict[str, str]:

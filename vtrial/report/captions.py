@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vtrial.report import digits
-from vtrial.report.course import curves_of
+from vtrial.report.course import curves_of, recovers
 from vtrial.report.facts import NOTICE, SIGN_NOTE, Facts, is_probability, short_outcome
 from vtrial.report.plot_ranks import sensitivity_arms
 from vtrial.report.plot_uncertainty import variances
@@ -88,7 +88,12 @@ def _words(facts: Facts, name: str) -> tuple[str, str]:
     what = short_outcome(facts, facts.primary)
     arms = " and ".join(sensitivity_arms(facts))
     title, text = WORDS[name]
-    text = text.format(what=what, arms=arms, reference=facts.reference, whole=facts.whole)
+    surface = str(facts.result.attrs["surface"])
+    bend = "What bends an isobole inwards is alpha, which no data identify." if surface == "greco" else ""
+    words = {"what": what, "arms": arms, "reference": facts.reference, "whole": facts.whole}
+    text = text.format(**words, surface=surface, bend=bend)
+    if name == "course" and not recovers(facts):
+        title, text = ONSET_ALONE
     return title, " ".join(filter(None, [text, _window_note(facts, name), _control_note(facts, name)]))
 
 
@@ -125,6 +130,15 @@ WINDOW_NOTE = (
 )
 
 
+ONSET_ALONE = (
+    "Cumulative incidence",
+    "Probability of having reached a level since the first dose. Dots with bars: mean over draws ± MCSE; lines join "
+    "them. Time is on a logarithmic axis; so is probability, if no arm comes to 5% in some stratum. Arms that coincide "
+    "hide each other. Intervals are in estimates.csv.",
+)
+"""Title and first words for results without recovery."""
+
+
 WORDS: dict[str, tuple[str, str]] = {
     "population": (
         "The population beside its survey",
@@ -135,9 +149,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "discordance": (
         "Two measures of renal function",
         "Left: of the people in each category of eGFR, percent in each category of creatinine clearance (actual "
-        "weight) with the same cut points; below 0.5% blank. Right: percent whose dose on day 1 would fall or rise"
-        " if the other of the two were read for the one that the rule means; arms and drugs whose rules ask for "
-        "renal function.",
+        "weight) with the same cut points; below 0.5% blank. Right: percent whose dose on day 1 would fall or "
+        "rise if the other of the two were read for the one that the rule means, where being given none counts as"
+        " 0 mg; arms and drugs whose rules ask for renal function.",
     ),
     "risk_by_arm": (
         "Risk by arm",
@@ -148,14 +162,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "Onset and recovery",
         "Probability over time: of having reached a level since the first dose, and of not yet being below another for "
         "good after the time that the scenario names, of those who had reached the first. Dots with bars: mean over "
-        "draws ± MCSE; lines join them, time on a logarithmic axis, and so the probability of what stays below 5% in "
-        "some stratum. Intervals are in estimates.csv.",
+        "draws ± MCSE; lines join them, time on a logarithmic axis; so is probability, if no arm comes to 5% in some "
+        "stratum. Intervals are in estimates.csv.",
     ),
     "heatmap": (
         "Risk by age and renal function",
         "Mean risk of {what}, in percent, by age band and eGFR category, one panel for each arm, one colour "
         "scale. Hatched: the arm leaves out one of its drugs for all patients of the cell; orange corner: for "
-        "some. Cells print the digits that their MCSE supports, one at least.",
+        "some. Cells print the digits that their MCSE supports, one at least; <.01 is below 0.005%.",
     ),
     "forest": (
         "Difference to the reference arm",
@@ -181,11 +195,12 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "dose_surface": (
         "Isoboles",
-        "Mean risk of {what} over the daily doses of two drugs, given to everyone. Lines: doses of equal risk; dotted: "
-        "the straight line between the doses of each drug alone that carry the same risk, where each reaches it. Below "
-        "it the drugs together do more than trade against each other. What bends an isobole inwards is alpha, which no "
-        "data identify; peaks at different times and kinetics of their own bend it outwards. Dots: doses that ran; "
-        "between them the logarithm of the risk is taken as linear, and no dose counts as a risk of 0.0001%.",
+        "Mean risk of {what} over the daily doses of two drugs, given to everyone, under surface {surface}. "
+        "Lines: doses of equal risk; dotted: the straight line between the doses of each drug alone that carry "
+        "the same risk, where each reaches it. {bend} Peaks at different times, kinetics of their own, and the "
+        "mean over patients and draws, whose potencies differ, bend it outwards: no isobole of a mean measures an"
+        " interaction. Dots: doses that were run; between them the logarithm of the risk is taken as linear, and "
+        "no isobole is drawn below the risk of the lowest doses.",
     ),
     "fans": (
         "Trajectories of the example patient",
@@ -212,15 +227,17 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "uncertainty": (
         "Where the variance of a risk comes from",
-        "Variance of the risk of {what} of one patient, whose sensitivity is averaged out, by the law of total "
-        "variance: between patients of a draw; between draws, less the noise of finitely many patients; between "
-        "the means of the named assumptions, each counted once. More patients or draws change none of them; data "
-        "would reduce the second and the third.",
+        "Variance of the risk of {what} of one patient, whose sensitivity is averaged out: between patients of a "
+        "draw, and between draws, less the noise of finitely many patients, as in the scenario; and between the "
+        "means of the scenario and of the cases that choose another surface or food, each counted once. Cases "
+        "that hold a parameter are left out, as the draws vary it; so is the shape of the spread of sensitivity. "
+        "Numbers: SD. More patients or draws change none of them.",
     ),
     "sensitivity": (
-        "What moves the risk",
+        "What goes with the risk",
         "Spearman rank correlation over draws between each population parameter and the risk of {what} in the "
-        "{whole}, for {arms}; the 12 largest. Fixed parameters do not vary and cannot show.",
+        "{whole}, for {arms}; the 12 largest. An association, not an effect: a parameter that does not enter this"
+        " risk may be tied by the evidence to one that does. Fixed parameters do not vary and cannot show.",
     ),
 }
 """Title and first words of the caption of every figure."""

@@ -146,8 +146,11 @@ def plot_results(table: pd.DataFrame) -> Figure:
     """Draw the mean of both for the arms and strata of the largest ratios; a line joins them."""
     means = table[["first", "other"]].to_numpy(float)
     size = np.abs(np.diff(np.log(np.maximum(means, 1e-12)))[:, 0])
-    shown = _records(table, size)[:MOST][::-1]
-    several = len({one["result"] for one in shown}) > 1
+    results = list(dict.fromkeys(table["result"]))
+    each = max(2, MOST // len(results))
+    ordered = _records(table, size)
+    shown = [one for name in results for one in [o for o in ordered if o["result"] == name][:each]][::-1]
+    several = len(results) > 1
     figure = style.new_figure(1.0 + 0.2 * len(shown))
     axes = figure.subplots()
     for y, one in enumerate(shown):

@@ -58,6 +58,11 @@ def curves_of(facts: Facts) -> list[Curve]:
     ]
 
 
+def recovers(facts: Facts) -> bool:
+    """Whether a result tells of recovery, and not of onset alone."""
+    return any(_UNRECOVERED.match(outcome) for outcome in facts.outcomes)
+
+
 def _onset(facts: Facts, level: str, outcomes: list[str]) -> Curve:
     windows = [outcome.rsplit("_", 1)[-1] for outcome in outcomes]
     last = windows[-1]

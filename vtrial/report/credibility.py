@@ -42,7 +42,7 @@ def assessment(facts: Facts) -> dict[str, Any]:
             *rated,
         ],
         "criteria": _criteria(facts),
-        "assumptions": [one | {"effect": _effect(facts, one["case"])} for one in told.get("assumptions", [])],
+        "assumptions": [_assumption(facts, one) for one in told.get("assumptions", [])],
         "evaluation": [
             (
                 "verification of the program",
@@ -101,9 +101,20 @@ def _calibration(facts: Facts) -> str:
     )
 
 
-def _effect(facts: Facts, case: str | None) -> str:
+def _assumption(facts: Facts, one: dict[str, Any]) -> dict[str, Any]:
+    """An assumption with the cases that drop it, and what follows here and elsewhere."""
+    case = one["case"]
+    cases = [case] if isinstance(case, str) else list(case or ())
+    elsewhere = " ".join((one.get("elsewhere") or "").split())
+    effects = [_effect(facts, name) for name in cases] or ([] if elsewhere else ["not tested"])
+    tested = [*cases, *(["elsewhere"] if elsewhere else [])]
+    effect = "; ".join([*effects, *([f"elsewhere: {elsewhere}"] if elsewhere else [])])
+    return one | {"case": ", ".join(tested), "effect": effect}
+
+
+def _effect(facts: Facts, case: str) -> str:
     """By what the risk is multiplied where an assumption is dropped, over the arms and strata that were tried."""
-    if case is None or "sensitivity" not in facts.result.children:
+    if "sensitivity" not in facts.result.children:
         return "not tested"
     found = facts.result["sensitivity"].to_dataset()
     value = found["value"].sel(stat="mean")

@@ -14,7 +14,7 @@ import xarray as xr
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
-from vtrial.report.course import course_tables
+from vtrial.report.course import course_tables, recovers
 from vtrial.report.credibility import assessment
 from vtrial.report.explore import explorer
 from vtrial.report.facts import CARRIED_LIMIT, HELD, INNER_LIMIT, NOTICE, SIGN_NOTE, Facts, heading, short_outcome
@@ -53,8 +53,8 @@ TITLES = {
 """Sections of the page: those of ICH M15 for the reporting of model-informed drug development, then the findings."""
 
 GRADED = {
-    "A": "seen verbatim in its source", "A2": "seen on a secondary page", "C": "computed from sources seen",
-    "D": "derived", "B": "recalled or assumed, for priors only",
+    "A": "seen verbatim, some in a transcription: see the row", "A2": "seen on a secondary page",
+    "C": "computed from sources seen", "D": "derived", "B": "recalled or assumed, for priors only",
 }  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def _titles(context: dict[str, Any]) -> dict[str, str]:
     }  # fmt: skip
     titles = TITLES | {
         "risks": context["heading"],
+        "course": TITLES["course"] if context["recovers"] else "Cumulative incidence",
         "contrasts": f"Differences and ratios to {context['reference']}",
     }
     return {name: title for name, title in titles.items() if not absent.get(name)}
@@ -161,6 +162,7 @@ def _tables(facts: Facts) -> dict[str, Any]:
         "sensitivity": sensitivity_table(facts),
         "assessment": assessment(facts),
         "courses": course_tables(facts),
+        "recovers": recovers(facts),
         "risks": _risk_blocks(facts),
         "contrasts": _contrast_blocks(facts),
         "chances": _chances(facts),
@@ -269,7 +271,7 @@ def _contrast_blocks(facts: Facts) -> list[dict[str, Any]]:
 
 def _chances(facts: Facts) -> list[dict[str, Any]]:
     """By stratum and arm: probability of the lowest risk, mean rank, probability below each limit."""
-    found, blocks = facts.estimates, []
+    found, blocks, draws = facts.estimates, [], int(facts.result.attrs["draws"])
     for stratum in facts.telling:
         rows = []
         for arm in facts.arms:
@@ -280,11 +282,11 @@ def _chances(facts: Facts) -> list[dict[str, Any]]:
                 p_rank = one["p_rank"].values
                 inside = p_rank.sum() > 0.5
                 p, mcse = float(one["p_safest"]), float(one["p_safest_mcse"])
-                row[contest] = _chance(p, mcse) if inside else "not in"
+                row[contest] = _chance(p, mcse, draws) if inside else "not in"
                 mean = float((p_rank * one["rank"].values).sum())
                 row[f"{contest}_rank"] = f"{mean:.1f}" if inside else "–"
             row["below"] = [
-                _chance(float(p), float(e))
+                _chance(float(p), float(e), draws)
                 for p, e in zip(cell["p_below"].values, cell["p_below_mcse"].values, strict=True)
             ]
             rows.append(row)
@@ -293,7 +295,11 @@ def _chances(facts: Facts) -> list[dict[str, Any]]:
     return blocks
 
 
-def _chance(p: float, mcse: float) -> str:
+def _chance(p: float, mcse: float, draws: int) -> str:
+    """A share of draws with its error; if none, or all, the rule of three (95%) for independent draws."""
+    if p in (0.0, 1.0):
+        least = digits.probability(3 / draws, 1 / draws)
+        return f"<{least}" if p == 0 else f">{digits.probability(1 - 3 / draws, 1 / draws)}"
     return f"{digits.probability(p, mcse)} ({digits.error(mcse, percent=True)})"
 
 

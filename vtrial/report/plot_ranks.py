@@ -83,7 +83,7 @@ def sensitivity(facts: Facts) -> Figure | None:
     for axes, (arm, values) in zip(panels, found.items(), strict=True):
         rho = np.array([values[name] for name in names])
         axes.axvspan(-noise, noise, color=style.LIGHT, lw=0, zorder=0)
-        colours = [style.VERMILLION if r > 0 else style.BLUE for r in rho]
+        colours = [style.GREY if abs(r) < noise else style.VERMILLION if r > 0 else style.BLUE for r in rho]
         axes.barh(range(len(names)), rho, color=colours, height=0.62)
         style.name_rows(axes, [_wrapped(name, labels.get(name, "")) for name in names])
         axes.axvline(0, color=style.BLACK, lw=0.8)
@@ -100,7 +100,7 @@ def _name_sensitivity(figure: Figure, facts: Facts) -> None:
     handles = [
         Patch(color=style.VERMILLION, lw=0, label="higher value, higher risk"),
         Patch(color=style.BLUE, lw=0, label="higher value, lower risk"),
-        Patch(color=style.LIGHT, lw=0, label="within ±1.96/√(draws − 1): noise"),
+        Patch(color=style.LIGHT, lw=0, label="within ±1.96/√(draws − 1): noise (grey bars)"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
 
@@ -145,6 +145,10 @@ def ranks(facts: Facts) -> Figure | None:
     return figure
 
 
+def _share(p: float) -> str:
+    return ">99%" if 0.99 < p < 1 else f"{p:.0%}"
+
+
 def _rank_panel(axes: Axes, p: Array, palette: Array) -> None:
     left = np.zeros(len(p))
     for k in range(p.shape[1]):
@@ -154,4 +158,4 @@ def _rank_panel(axes: Axes, p: Array, palette: Array) -> None:
     for a in np.flatnonzero(left < 1e-9).tolist():
         axes.text(0.01, a, "not in this contest: leaves someone untreated", size=5.8, va="center", color=style.GREY)
     for a in np.flatnonzero(p[:, 0] >= 0.1).tolist():
-        axes.text(p[a, 0] / 2, a, f"{p[a, 0]:.0%}", size=6, va="center", ha="center", color="white")
+        axes.text(p[a, 0] / 2, a, _share(p[a, 0]), size=6, va="center", ha="center", color="white")

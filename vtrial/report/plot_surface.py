@@ -16,7 +16,7 @@ from vtrial.report.plot_risks import FLOOR, percent_axis
 
 type Array = NDArray[np.float64]
 
-LINES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+LINES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.5)
 """Risks whose isoboles are drawn."""
 
 
@@ -54,7 +54,7 @@ def dose_surface(facts: Facts) -> Figure | None:
     bar.set_label(f"risk of {short_outcome(facts, facts.primary)}, mean")
     handles = [
         Line2D([], [], color="white", lw=1.4, label="isobole"),
-        Line2D([], [], color="white", lw=1, ls=":", label="of doses that only add"),
+        Line2D([], [], color="white", lw=1, ls=":", label="straight line between its ends"),
     ]
     legend = figure.legend(handles=handles, loc="outside upper center", ncols=2, facecolor=style.GREY, frameon=True)
     legend.get_frame().set_linewidth(0)
@@ -66,7 +66,8 @@ def dose_surface(facts: Facts) -> Figure | None:
 def _panel(axes: Axes, x: Array, y: Array, risk: Array, least: float, most: float) -> None:
     """Colours and isoboles, linear between the points in the logarithm of the risk; lines between ends of isoboles."""
     steps = np.geomspace(least, most, 30)
-    log, inside = np.log(risk), [level for level in LINES if risk.min() < level < risk.max()]
+    first = max(risk[0, 1], risk[1, 0])  # below it an isobole would lie beside a risk that is a floor, not a number
+    log, inside = np.log(risk), [level for level in LINES if first < level < risk.max()]
     axes.contourf(x, y, log, levels=np.log(steps), cmap="cividis", extend="both")
     lines = axes.contour(x, y, log, levels=np.log(inside), colors="white", linewidths=1.2, linestyles="solid")
     axes.clabel(lines, fmt=lambda level: f"{100 * np.exp(level):g}%", fontsize=6.5)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vtrial.report import digits, style
 from vtrial.report.facts import Facts, is_probability, short_outcome
+from vtrial.report.plot_ranks import sensitivity_arms
 from vtrial.report.plot_risks import arm_names, log_limits, percent_axis
 
 type Array = NDArray[np.float64]
@@ -17,7 +18,7 @@ type Array = NDArray[np.float64]
 SOURCES = {
     "patients": ("between patients", style.SKY),
     "parameters": ("parameters", style.ORANGE),
-    "assumptions": ("named assumptions", style.VERMILLION),
+    "structure": ("surface, food", style.VERMILLION),
 }
 """Sources of variance: what they are called, and their colour."""
 GROUPS = 10
@@ -45,6 +46,7 @@ def tornado(facts: Facts) -> Figure | None:
         [str(name) for name in found[dim].values if dim != "arm" or name in facts.arms]
         for dim in ("arm", "stratum", "case")
     )
+    arms = [arm for arm in arms if arm in sensitivity_arms(facts)] or arms[:2]
     value = found["value"].transpose("case", "arm", "stratum", "stat")
     mean = value.sel(arm=arms, stat="mean").values
     draws = found["mean"].transpose("case", "arm", "stratum", "draw").sel(arm=arms).values
@@ -77,7 +79,10 @@ def tornado(facts: Facts) -> Figure | None:
 
 
 def variances(facts: Facts) -> pd.DataFrame:
-    """Variance of the risk of a patient by source, by the law of total variance.
+    """Variance of the risk of a patient by source: between patients, between draws, between choices.
+
+    Choices are the cases that hold no parameter at a value: what the draws vary is not counted twice. The first two are
+    of the scenario as it is.
 
     Parameters
     ----------
@@ -93,7 +98,7 @@ def variances(facts: Facts) -> pd.DataFrame:
     rows = []
     for arm in [str(arm) for arm in found["arm"].values if arm in facts.arms]:
         for stratum in [str(stratum) for stratum in found["stratum"].values]:
-            cell = found.sel(arm=arm, stratum=stratum)
+            cell = found.sel(arm=arm, stratum=stratum).isel(case=np.flatnonzero(found["structural"].values))
             mean, noise, spread = (cell[name].values for name in ("mean", "noise", "spread"))
             variance = _by_source(mean, noise, spread)
             number = np.arange(len(noise)) % GROUPS
@@ -110,7 +115,7 @@ def variances(facts: Facts) -> pd.DataFrame:
 
 
 def _by_source(mean: Array, noise: Array, spread: Array) -> Array:
-    """Variance between patients, between draws without the noise of finitely many patients, and between cases."""
+    """Variance between patients, between draws without the noise of finitely many patients, and between choices."""
     parameters = max(float(mean[0].var(ddof=1) - noise.mean()), 0.0)
     return np.array([float(spread.mean()), parameters, float(mean.mean(-1).var())])
 
@@ -130,7 +135,7 @@ def uncertainty(facts: Facts) -> Figure | None:
     if "sensitivity" not in facts.result.children:
         return None
     found = facts.result["sensitivity"].to_dataset()
-    if "spread" not in found or not is_probability(str(found.attrs["outcome"])):
+    if "spread" not in found or "structural" not in found.coords or not is_probability(str(found.attrs["outcome"])):
         return None
     table = variances(facts)
     if not np.isfinite(table["share"]).all():
@@ -144,12 +149,15 @@ def uncertainty(facts: Facts) -> Figure | None:
         for source, (_, ink) in SOURCES.items():
             share, sd, mcse = (float(own.loc[source, name]) for name in ("share", "sd", "mcse"))  # type: ignore[arg-type]
             axes.barh(row, share, left=left, color=ink, height=0.7)
+            text = digits.probability(sd, mcse)
             if share > 0.08:
-                text = digits.probability(sd, mcse)
                 axes.text(left + share / 2, row, text, ha="center", va="center", size=6.5)
+            else:
+                axes.text(1.01, row, text, ha="left", va="center", size=6.5, color=ink)
             left += share
     style.name_rows(axes, [f"{arm_names(facts)[arm]}, {facts.name_of(stratum)}" for arm, stratum in names])
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f}%")
     axes.set_xlabel("share of the variance of a patient's risk; numbers: SD")
     handles = [Patch(color=ink, lw=0, label=words) for words, ink in SOURCES.values()]

@@ -13,6 +13,8 @@ from vtrial.report.tables import risk_of
 
 MANY = 10_000
 """People of whom it is said how many come to harm."""
+MOST_TOLD = 1_000
+"""A ratio beyond this, or its inverse, is not told as a number."""
 RARE = 0.001
 """Strata of less than this share of the population do not make the headline."""
 
@@ -135,18 +137,27 @@ def _against(facts: Facts, which: str, value: float, means: dict[str, float], st
         return f"{text}."
     return (
         f"{text}: {digits.number(ratio['mean'], ratio['mcse'])} times the reference (ratio of means, MCSE "
-        f"{digits.error(ratio['mcse'], percent=False)})."
+        f"{digits.error(ratio['mcse'], percent=False)}; within draws {_times(ratio['median'])}, "
+        f"{_times(ratio['lo'])} to {_times(ratio['hi'])})."
     )
+
+
+def _times(ratio: float) -> str:
+    """A ratio within draws: beyond a thousandfold it says nothing but that."""
+    if not MOST_TOLD > ratio > 1 / MOST_TOLD:
+        return f">{MOST_TOLD:,}" if ratio > 1 else f"<{1 / MOST_TOLD:g}"
+    return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}"
 
 
 def _extremes(facts: Facts) -> list[str]:
     """The highest and lowest mean of all arms and strata, rare strata left out."""
     weight = facts.estimates["weight"].values[:-1]
-    own = [stratum for stratum, w in zip(facts.strata, weight, strict=False) if w >= RARE]
+    kept = {*facts.telling}
+    own = [stratum for stratum, w in zip(facts.strata, weight, strict=False) if w >= RARE or stratum in kept]
     if len(own) < 2:
         return []
     rare = len(weight) - len(own)
-    which = f" that hold at least {RARE:.1%} of the {facts.whole} each" if rare else ""
+    which = f" that hold at least {RARE:.1%} of the {facts.whole} each or are told above" if rare else ""
     found = facts.estimates["value"].sel(outcome=facts.primary, stat="mean", stratum=own)
     means = found.transpose("arm", "stratum").values
     (a, s), (b, t) = (np.unravel_index(f(means), means.shape) for f in (np.nanargmax, np.nanargmin))

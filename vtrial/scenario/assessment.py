@@ -35,8 +35,15 @@ class Assumption(Spec):
     """Why, and what speaks against it."""
     grade: Grade
     """How well it is supported."""
-    case: str | None = None
-    """The case of `sensitivities` that drops it: the report tells what follows. Absent: not tested."""
+    case: str | tuple[str, ...] | None = None
+    """The case of `sensitivities` that drops it, or several: the report tells what follows. Absent: not tested here."""
+    elsewhere: str | None = None
+    """What was found where it was tested elsewhere, e.g. by another calibration, and where that stands."""
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The cases that drop it."""
+        return (self.case,) if isinstance(self.case, str) else self.case or ()
 
 
 class Assessment(Spec):
@@ -62,8 +69,9 @@ def check_assessment(spec: ScenarioSpec) -> Iterator[tuple[Where, str]]:
     """Every finding, with the path of keys that leads to it."""
     cases = spec.sensitivities.cases if spec.sensitivities else {}
     for i, one in enumerate(spec.assessment.assumptions if spec.assessment else ()):
-        if one.case is not None and one.case not in cases:
-            yield (
-                ("assessment", "assumptions", i, "case"),
-                f"no case '{one.case}' among the sensitivities; {nearest(one.case, cases)}",
-            )
+        for case in one.cases:
+            if case not in cases:
+                yield (
+                    ("assessment", "assumptions", i, "case"),
+                    f"no case '{case}' among the sensitivities; {nearest(case, cases)}",
+                )
