@@ -155,6 +155,17 @@ def test_report_on_paper_is_asked_for(written, tmp_path):
     assert call("report", tmp_path / "paper" / "result.nc")[0] == 0  # in place: the PDF is the report's own
 
 
+def test_folder_with_names_of_ours_and_no_report_is_somebody_elses(written, tmp_path):
+    for name in ("report.pdf", "estimates.csv"):
+        folder = tmp_path / name.partition(".")[2]
+        folder.mkdir()
+        (folder / name).write_text("a thesis")
+        code, output = call("report", written, "-o", folder)
+        assert code == 2
+        assert f"holds other files ({name})" in " ".join(output.split())
+        assert (folder / name).read_text() == "a thesis"
+
+
 def test_report_on_paper_without_a_converter_writes_nothing(written, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "weasyprint", None)
     code, output = call("report", written / "result.nc", "-o", tmp_path / "paper", "--pdf")

@@ -12,14 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vtrial.decision import decide
-from vtrial.policy import Arm
+from vtrial.policy import Arm, daily_totals
+from vtrial.population.compare import KDIGO
 from vtrial.scenario import Scenario
 from vtrial.scheme import Plain
 
 PEOPLE = 2_000
 """People of each stratum."""
-CATEGORIES = {"G1": 90.0, "G2": 60.0, "G3a": 45.0, "G3b": 30.0, "G4": 15.0, "G5": 0.0}
-"""Category to its lower end, mL/min/1.73 m2 of eGFR (KDIGO 2012), and the same number in mL/min of clearance."""
 CHANGES = ("less", "same", "more")
 
 
@@ -47,25 +46,24 @@ def discordance(scenario: Scenario) -> xr.Dataset:
     True
     """
     strata, arms = [one.name for one in scenario.population.strata], [arm for arm in scenario.arms if not arm.mix]
-    share = np.zeros((len(strata), len(CATEGORIES), len(CATEGORIES)))
+    share = np.zeros((len(strata), len(KDIGO), len(KDIGO)))
     changed = np.zeros((len(arms), len(scenario.drugs), len(strata), len(CHANGES)))
     scheme = Plain(scenario.spec.simulation.seed)
     for s, stratum in enumerate(strata):
         people = scenario.population.draw(stratum, scheme, range(1), range(PEOPLE))
-        where = _category(people["EGFR"]) * len(CATEGORIES) + _category(people["CRCL"])
+        where = _category(people["EGFR"]) * len(KDIGO) + _category(people["CRCL"])
         share[s] = np.bincount(where.ravel(), minlength=share[s].size).reshape(share[s].shape) / PEOPLE
         exchanged = people | {"EGFR": people["CRCL"], "CRCL": people["EGFR"]}
         for a, arm in enumerate(arms):
             own, other = (_daily(scenario, arm, stratum, who) for who in (people, exchanged))
-            signs = np.sign(np.round(other - own, 9))
-            changed[a, :, s] = np.stack([(signs == sign).mean(-1) for sign in (-1, 0, 1)], -1)
+            changed[a, :, s] = np.stack([(other < own).mean(-1), (other == own).mean(-1), (other > own).mean(-1)], -1)
     return xr.Dataset(
         {
             "share": (("stratum", "egfr", "crcl"), share),
             "changed": (("arm", "drug", "stratum", "change"), changed),
         },
         {
-            "stratum": strata, "egfr": list(CATEGORIES), "crcl": list(CATEGORIES), "arm": [arm.id for arm in arms],
+            "stratum": strata, "egfr": list(KDIGO), "crcl": list(KDIGO), "arm": [arm.id for arm in arms],
             "drug": scenario.drugs, "change": list(CHANGES),
             "weight": ("stratum", [one.weight for one in scenario.population.strata]),
         },
@@ -74,8 +72,8 @@ def discordance(scenario: Scenario) -> xr.Dataset:
 
 
 def _category(values: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Place in `CATEGORIES`: lower ends belong to a category, as in KDIGO's table."""
-    ends = np.array(list(CATEGORIES.values())[:-1])
+    """Place in `KDIGO`, of eGFR in mL/min/1.73 m2, and with the same ends of clearance in mL/min."""
+    ends = np.array([low for low, _ in KDIGO.values()][:-1])
     return (values[..., None] < ends).sum(-1)
 
 
@@ -84,5 +82,4 @@ def _daily(scenario: Scenario, arm: Arm, stratum: str, people: dict[str, NDArray
     clock = {"start": scenario.spec.treatment.start, "horizon": 24.0, "titrate": False}
     after = None if scenario.population.stratum(stratum).condition.sessions is None else ()
     given = decide(arm, scenario.policies, people, None, 0.0, **clock, after=after)
-    nobody = np.zeros(PEOPLE)
-    return np.array([given[d].total(0.0, 24.0).ravel() if d in given else nobody for d in scenario.drugs])
+    return daily_totals(given, scenario.drugs, PEOPLE)

@@ -156,8 +156,9 @@ def _typical(model: Model, surface: Surface) -> tuple[list[str], str]:
 
 def _individual(model: Model, surface: Surface) -> tuple[list[str], str]:
     plain_theta = _Symbols()
-    own = {name: _omega_name(name) for name in model.omega(plain_theta)}
-    changed = [own[name] for name, value in model.omega(plain_theta).items() if value is not plain_theta[own[name]]]
+    named = model.omega(plain_theta)
+    own = {name: _omega_name(name) for name in named}
+    changed = [own[name] for name, value in named.items() if value is not plain_theta[own[name]]]
     theta = _Symbols(changed)
     found = model.omega(theta)
     lines, same = _told(found, {name: theta[own[name]] for name in found}, "omega_")
@@ -243,9 +244,7 @@ def _told(found: Mapping[str, Any], theta: Mapping[str, Traced], prefix: str) ->
         if expression == theta[name].expression:
             same.append(name)
         else:
-            drug, _, own = name.rpartition(".")
-            left = _symbol(f"{drug}.{prefix}{own}" if drug else f"{prefix}{own}")
-            lines.append(f"{_latex(left)} = {_latex(expression)}")
+            lines.append(f"{_latex(_symbol(name, prefix))} = {_latex(expression)}")
     return lines, same
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from vtrial.block import Block, Prepared, blocks_of, in_threads, reduce_block, treatments
@@ -19,36 +21,12 @@ def dose_risk(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads: 
     """Risk by multiple of an arm's doses: value (stratum, multiple, outcome, stat)."""
     asked = scenario.spec.dose_risk
     assert asked is not None
-    scenario = scenario.asking_for(lambda outcome: outcome.risk)
-    risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
-    arms, multiples, strata = [scenario.arm(asked.arm)], asked.multiples, list(asked.strata)
-    with stage("dose risk"):
-        prepared = Prepared.of(scenario, draws)
-    sums = Sums.empty(len(multiples), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
-
-    @stage("dose risk")
-    def treat(block: Block) -> None:
-        for m, moments in enumerate(reduce_block(prepared, block, arms, 0, multiples=multiples)):
-            sums.put(moments, arms=slice(m, m + 1), stratum=strata.index(block.stratum), draws=block.of_draws)
-
-    many = treatments(scenario, arms)
-    in_threads(threads, treat, blocks_of(scenario, strata, arms=many, memory=memory, threads=threads))
-    mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
-    return xr.Dataset(
-        {
-            "value": (
-                ("stratum", "multiple", "outcome", "stat"),
-                describe(mean, noise, scenario.spec.estimands.interval),
-            )
-        },
-        {
-            "stratum": strata,
-            "multiple": list(multiples),
-            "outcome": [scenario.outcomes[o].name for o in risks],
-            "stat": list(STATS),
-        },
-        {"arm": asked.arm, "interval": scenario.spec.estimands.interval},
-    )
+    found = _over_doses(
+        scenario, draws, [scenario.arm(asked.arm)], asked.strata, "dose risk",
+        multiples=asked.multiples, memory=memory, threads=threads,
+    )  # fmt: skip
+    found = found.rename(dose="multiple").assign_coords(multiple=list(asked.multiples))
+    return found.assign_attrs(arm=asked.arm, interval=scenario.spec.estimands.interval)
 
 
 def dose_surface(scenario: Scenario, draws: xr.Dataset, *, memory: float, threads: int) -> xr.Dataset:
@@ -58,35 +36,53 @@ def dose_surface(scenario: Scenario, draws: xr.Dataset, *, memory: float, thread
     """
     asked = scenario.spec.dose_surface
     assert asked is not None
+    axes = asked.drugs.values()
+    given = [[None, *({"dose": f"{dose!r} mg", "freq": axis.freq} for dose in axis.doses)] for axis in axes]
+    arms = [Arm.model_validate({"drugs": dict(zip(asked.drugs, pair, strict=True))}) for pair in product(*given)]
+    found = _over_doses(scenario, draws, arms, asked.strata, "dose surface", memory=memory, threads=threads)
+    daily = [[0.0, *(FREQUENCIES[axis.freq].n * dose for dose in axis.doses)] for axis in axes]
+    pairs = pd.MultiIndex.from_product(daily, names=["first", "second"])
+    found = found.assign_coords(xr.Coordinates.from_pandas_multiindex(pairs, "dose")).unstack("dose")
+    found = found.transpose("stratum", "first", "second", "outcome", "stat")
+    return found.assign_attrs(drugs=list(asked.drugs), freq=[axis.freq for axis in axes])
+
+
+def _over_doses(
+    scenario: Scenario,
+    draws: xr.Dataset,
+    arms: Sequence[Arm],
+    strata: Sequence[str],
+    what: str,
+    *,
+    multiples: Sequence[float] = (1.0,),
+    memory: float,
+    threads: int,
+) -> xr.Dataset:
+    """Risk of the same patients under arms at each multiple of their doses: value (stratum, dose, outcome, stat)."""
     scenario = scenario.asking_for(lambda outcome: outcome.risk)
     risks = [o for o, outcome in enumerate(scenario.outcomes) if outcome.risk]
-    axes = [
-        [None, *({"dose": f"{dose!r} mg", "freq": axis.freq} for dose in axis.doses)] for axis in asked.drugs.values()
-    ]
-    arms = [Arm.model_validate({"drugs": dict(zip(asked.drugs, pair, strict=True))}) for pair in product(*axes)]
-    strata, shape = list(asked.strata), [len(axis) for axis in axes]
-    with stage("dose surface"):
+    with stage(what):
         prepared = Prepared.of(scenario, draws)
-    sums = Sums.empty(len(arms), len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
+    doses = len(multiples) * len(arms)
+    sums = Sums.empty(doses, len(strata), len(scenario.outcomes), len(scenario.drugs), scenario.draws)
 
-    @stage("dose surface")
+    @stage(what)
     def treat(block: Block) -> None:
-        (moments,) = reduce_block(prepared, block, arms, 0)
-        sums.put(moments, arms=slice(None), stratum=strata.index(block.stratum), draws=block.of_draws)
+        for m, moments in enumerate(reduce_block(prepared, block, arms, 0, multiples=multiples)):
+            own = slice(m * len(arms), (m + 1) * len(arms))
+            sums.put(moments, arms=own, stratum=strata.index(block.stratum), draws=block.of_draws)
 
-    in_threads(threads, treat, blocks_of(scenario, strata, arms=len(arms), memory=memory, threads=threads))
+    many = treatments(scenario, arms)
+    in_threads(threads, treat, blocks_of(scenario, list(strata), arms=many, memory=memory, threads=threads))
     mean, noise = (np.swapaxes(values[:, :, risks], 0, 1) for values in (sums.mean, sums.noise))
-    value = describe(mean, noise, scenario.spec.estimands.interval)
-    value = value.reshape(len(strata), *shape, *value.shape[2:])
-    daily = [[0.0, *(FREQUENCIES[axis.freq].n * dose for dose in axis.doses)] for axis in asked.drugs.values()]
     return xr.Dataset(
-        {"value": (("stratum", "first", "second", "outcome", "stat"), value)},
+        {"value": (("stratum", "dose", "outcome", "stat"), describe(mean, noise, scenario.spec.estimands.interval))},
         {
-            "stratum": strata, "first": daily[0], "second": daily[1],
-            "outcome": [scenario.outcomes[o].name for o in risks], "stat": list(STATS),
+            "stratum": list(strata),
+            "outcome": [scenario.outcomes[o].name for o in risks],
+            "stat": list(STATS),
         },
-        {"drugs": list(asked.drugs), "freq": [axis.freq for axis in asked.drugs.values()]},
-    )  # fmt: skip
+    )
 
 
 def sensitivity(scenario: Scenario, posterior: Path | str, *, memory: float, threads: int) -> xr.Dataset:

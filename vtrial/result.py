@@ -20,6 +20,9 @@ from vtrial.policy import Arm, unavailable_doses
 from vtrial.problem import InputError, Problem
 from vtrial.scenario import Scenario
 
+QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
+"""Probabilities of the quantiles of a prior that a result holds."""
+
 
 def provenance(scenario: Scenario, draws: xr.Dataset) -> dict[str, Any]:
     """What a result needs to explain itself; structured parts are JSON."""
@@ -70,7 +73,7 @@ def _params(scenario: Scenario) -> list[dict[str, Any]]:
         {
             "name": p.name,
             "prior": str(p.prior),
-            "quantiles": [float(p.prior.quantile(at)) for at in (0.025, 0.25, 0.5, 0.75, 0.975)],
+            "quantiles": [float(p.prior.quantile(at)) for at in QUANTILES],
             "unit": p.unit,
             "label": p.label,
             "rows": p.rows,
@@ -151,14 +154,15 @@ def _held_steps(scenario: Scenario) -> str:
     treatment, found = scenario.spec.treatment, []
     if treatment.titrate:
         return ""
-    for arm in scenario.arms:
+    single = [one for arm in scenario.arms for one, _ in scenario.components(arm)]
+    for arm in single:
         for drug in arm.drugs:
             policy = arm.policy(drug, scenario.policies.policies)
             steps = policy.titration.increments if policy is not None and policy.titration is not None else ()
             days = [step.day for step in steps if 24.0 * (step.day - 1) < treatment.horizon]
             if days:
                 found.append(f"{arm.id}, {drug} from day {min(days)}")
-    return "; ".join(found)
+    return "; ".join(dict.fromkeys(found))
 
 
 def _limits(scenario: Scenario) -> list[str]:

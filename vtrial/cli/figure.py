@@ -24,7 +24,7 @@ def figure(
     stratum: Annotated[list[str] | None, typer.Option(help="Show this stratum. May be repeated.")] = None,
 ) -> None:
     """Draw one figure of a result, and write what it shows beside it as CSV; print its caption."""
-    from vtrial.report.captions import WORDS, caption_of
+    from vtrial.report.captions import caption_of
     from vtrial.report.facts import Facts
     from vtrial.report.figures import PLOTS, draw_figure, figure_file
     from vtrial.report.shown import of_some, shown
@@ -38,10 +38,11 @@ def figure(
         raise InputError([f"{target}: given '{target.suffix}', allowed are {', '.join(FORMATS)}"])
     chosen = of_some(load_result(result), arm or (), stratum or ())
     if name is None:
-        found = [each for each in PLOTS if draw_figure(chosen, each) is not None]
-        for each in found:
-            out.print(f"[bold]{each}[/]  {plain(WORDS[each][0])}", soft_wrap=True)
-        tell(lambda: [{"figure": each, "title": WORDS[each][0]} for each in found])
+        facts = Facts(chosen)
+        titles = {each: caption_of(facts, each)[0] for each in PLOTS if draw_figure(chosen, each) is not None}
+        for each, title in titles.items():
+            out.print(f"[bold]{each}[/]  {plain(title)}", soft_wrap=True)
+        tell(lambda: [{"figure": each, "title": title} for each, title in titles.items()])
         return
     drawn = figure_file(chosen, name, target.suffix[1:])
     if drawn is None:

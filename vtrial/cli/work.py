@@ -73,13 +73,16 @@ DOSES = {"doses.csv", "doses.nc", "report.md", "figures"}
 """What a dose table consists of."""
 
 
+MARKS = {"report.html", "report.md", "result.nc"}
+"""One of these is in every folder of ours: without it, what has a name of ours is somebody else's."""
+
+
 def refuse_foreign(folder: Path, ours: set[str] = OURS) -> None:
-    """Refuse to replace a folder that holds anything but what is ours."""
+    """Refuse to replace a folder that holds anything but what is ours: names, beside a report or a result."""
     if folder.exists() and not folder.is_dir():
         raise InputError([f"{folder}: is not a folder"])
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in ours) if folder.exists() else []
-    if ours is OURS and (folder / "report.pdf").exists() and not (folder / "report.html").exists():
-        foreign.append("report.pdf")  # no report of ours is a PDF alone
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    foreign = sorted(names - ours) if names & MARKS else sorted(names)
     if foreign:
         raise InputError([f"{folder}: holds other files ({', '.join(foreign[:3])}); choose another folder with -o"])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vtrial.policy import Arm, Policies, arm_regimens
+from vtrial.policy import Arm, Policies, arm_regimens, daily_totals
 from vtrial.population import Population
 from vtrial.problem import InputError, Problem
 from vtrial.scheme import Plain
@@ -54,18 +54,18 @@ def compare_guidelines(
     if problems:
         raise InputError(problems)
     daily: dict[tuple[str, str], list[np.ndarray]] = {}
+    drugs = list({drug: None for one in arms for drug in one.drugs})
     for stratum in population.strata:
         people = population.draw(stratum.name, Plain(seed), range(1), range(PEOPLE))
         for arm in arms:
             given = arm_regimens(arm, policies, people, start=start, horizon=DAY)
-            for drug in {drug: None for one in arms for drug in one.drugs}:
-                total = given[drug].total(0, DAY).ravel() if drug in given else np.zeros(PEOPLE)
+            for drug, total in zip(drugs, daily_totals(given, drugs, PEOPLE), strict=True):
                 daily.setdefault((arm.id, drug), []).append(total)
     weight = np.array([stratum.weight for stratum in population.strata])
     names = [*(stratum.name for stratum in population.strata), "population"]
     rows = []
     for arm in arms[1:]:
-        for drug in {drug: None for one in arms for drug in one.drugs}:
+        for drug in drugs:
             a, b = (np.array(daily[one.id, drug]) for one in (arms[0], arm))
             for s, name in enumerate(names):
                 share = weight if name == "population" and s == len(weight) else np.eye(len(weight))[s]

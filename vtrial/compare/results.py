@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,12 @@ def changed(results: Mapping[str, xr.DataTree]) -> pd.DataFrame:
         Index: what differs; columns: the results. Empty if nothing does.
     """
     rows: dict[str, dict[str, str]] = {}
-    scenarios = [str(result.attrs.get("scenario", "")) for result in results.values()]
+    scenarios = {name: YAML(typ="safe").load(str(r.attrs.get("scenario", ""))) or {} for name, r in results.items()}
     for name, result in results.items():
         own = {key: str(result.attrs.get(key, "")) for key in TOLD}
         own["posterior"] = json.loads(result.attrs.get("posterior", "{}")).get("sha256", "")
         own |= {f"version of {k}": v for k, v in json.loads(result.attrs.get("versions", "{}")).items()}
-        own["keys of the scenario"] = ", ".join(_keys(str(result.attrs.get("scenario", "")), scenarios))
+        own["keys of the scenario"] = ", ".join(_keys(scenarios, name))
         own |= {"arms": ", ".join(_names(result, "arm")), "strata": ", ".join(_names(result, "stratum"))}
         for key, value in own.items():
             rows.setdefault(key, {})[name] = value
@@ -52,10 +52,10 @@ def changed(results: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     return pd.DataFrame(differ).T.reindex(columns=[*results]).fillna("")
 
 
-def _keys(text: str, others: Sequence[str]) -> list[str]:
-    """Keys of a scenario that have another value than in some of the others, or that some lack."""
-    own, *read = (YAML(typ="safe").load(one) or {} for one in (text, *others))
-    return [str(key) for key in own if any(own[key] != other.get(key) for other in read)]
+def _keys(scenarios: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+    """Keys of the scenario of that name that have another value in some other one, or that some other lacks."""
+    own = scenarios[name]
+    return [str(key) for key in own if any(own[key] != other.get(key) for other in scenarios.values())]
 
 
 def compare_results(results: Mapping[str, xr.DataTree], outcome: str | None = None) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -63,7 +62,6 @@ def why(
     results: Mapping[str, xr.DataTree],
     outcome: str | None,
     run: Callable[[Scenario], xr.DataTree],
-    folder: Path | None = None,
 ) -> pd.DataFrame:
     """Run the first scenario again with each change of the other's by itself, and with all of them.
 
@@ -75,8 +73,6 @@ def why(
         Default: the primary outcome of the first.
     run : callable
         From a scenario to its result, e.g. `vtrial.run`.
-    folder : path, optional
-        Folder that the scenario's own files are relative to; default: where the program runs.
 
     Returns
     -------
@@ -102,7 +98,7 @@ def why(
     for what, some in wanted.items():
         if what == ALL and len(single) < 2:
             continue
-        found[what] = run(_scenario(_edited(texts[0], some, arms), name, size, folder or Path()))
+        found[what] = run(_scenario(_edited(texts[0], some, arms), name, size))
     return compare_results(found | {OTHER: other}, outcome)
 
 
@@ -130,9 +126,9 @@ def _edited(text: str, some: Mapping[Place, Any], arms: list[str]) -> str:
     return out.getvalue()
 
 
-def _scenario(text: str, name: str, size: Any, folder: Path) -> Scenario:
-    """Check a text as the scenario of that name."""
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{name}-", suffix=".yaml", encoding="utf-8") as file:
+def _scenario(text: str, name: str, size: Any) -> Scenario:
+    """Check a text as the scenario of that name; files that it names are looked for where the program runs."""
+    with tempfile.NamedTemporaryFile("w", dir=".", prefix=f".{name}-", suffix=".yaml", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         return load_scenario(file.name, size=size)

@@ -24,7 +24,7 @@ from vtrial.policy.load import Policies, PolicyFile, check_arm, load_policies
 from vtrial.policy.monitoring import Monitoring
 from vtrial.policy.overlay import AkiOverlay
 from vtrial.policy.reaction import Reaction, Rounds, reactions_to
-from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, dose_times
+from vtrial.policy.regimen import FREQUENCIES, Frequency, Regimen, Regimens, daily_totals, dose_times
 from vtrial.policy.route import Route
 from vtrial.policy.rule import DIALYSED, Policy, unavailable_doses
 from vtrial.policy.slip import Slip
@@ -61,6 +61,7 @@ __all__ = [
     "Titration",
     "arm_regimens",
     "check_arm",
+    "daily_totals",
     "dose_times",
     "load_policies",
     "reactions_to",

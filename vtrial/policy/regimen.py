@@ -9,6 +9,7 @@ midnight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -248,3 +249,16 @@ class Regimens:
             return self
         table = tuple(Regimen(row.drug, row.time + hours, row.amt, row.tinf, row.way) for row in self.table)
         return Regimens(table, self.index, self.treated)
+
+
+def daily_totals(given: Mapping[str, Regimens], drugs: Sequence[str], people: int) -> np.ndarray:
+    """Sum the doses of the first 24 h, mg: shape (drug, person); 0 of a drug that is not given at all.
+
+    Examples
+    --------
+    >>> twice = Regimens((Regimen("x", [0.0, 12.0], [5.0, 5.0]),), np.array([0]), np.array([True]))
+    >>> daily_totals({"x": twice}, ["x", "y"], 1).tolist()
+    [[10.0], [0.0]]
+    """
+    nothing = np.zeros(people)
+    return np.array([given[drug].total(0.0, 24.0).ravel() if drug in given else nothing for drug in drugs])

@@ -87,13 +87,11 @@ def _words(facts: Facts, name: str) -> tuple[str, str]:
     """Title and first words of the caption of a figure."""
     what = short_outcome(facts, facts.primary)
     arms = " and ".join(sensitivity_arms(facts))
-    title, text = WORDS[name]
+    title, text = WORDS["onset" if name == "course" and not recovers(facts) else name]
     surface = str(facts.result.attrs["surface"])
     bend = "What bends an isobole inwards is alpha, which no data identify." if surface == "greco" else ""
     words = {"what": what, "arms": arms, "reference": facts.reference, "whole": facts.whole}
     text = text.format(**words, surface=surface, bend=bend)
-    if name == "course" and not recovers(facts):
-        title, text = ONSET_ALONE
     return title, " ".join(filter(None, [text, _window_note(facts, name), _control_note(facts, name)]))
 
 
@@ -130,28 +128,18 @@ WINDOW_NOTE = (
 )
 
 
-ONSET_ALONE = (
-    "Cumulative incidence",
-    "Probability of having reached a level since the first dose. Dots with bars: mean over draws ± MCSE; lines join "
-    "them. Time is on a logarithmic axis; so is probability, if no arm comes to 5% in some stratum. Arms that coincide "
-    "hide each other. Intervals are in estimates.csv.",
-)
-"""Title and first words for results without recovery."""
-
-
 WORDS: dict[str, tuple[str, str]] = {
     "population": (
         "The population beside its survey",
-        "Quantiles of eGFR, share of each eGFR category, weight and height by age, as the survey records it (80 is"
-        " 80 or older). Bars: two bootstrap standard errors. Means by sex; people inside a trial keep their own "
-        "age.",
+        "Quantiles of eGFR, share of each eGFR category, weight and height by age, as the survey records it (80 is "
+        "80 or older). Bars: two bootstrap standard errors. Means by sex; people inside a trial keep their own age.",
     ),
     "discordance": (
         "Two measures of renal function",
         "Left: of the people in each category of eGFR, percent in each category of creatinine clearance (actual "
-        "weight) with the same cut points; below 0.5% blank. Right: percent whose dose on day 1 would fall or "
-        "rise if the other of the two were read for the one that the rule means, where being given none counts as"
-        " 0 mg; arms and drugs whose rules ask for renal function.",
+        "weight) with the same cut points; below 0.5% blank. Right: percent whose dose on day 1 would fall or rise "
+        "if the other of the two were read for the one that the rule means, where being given none counts as 0 mg; "
+        "arms and drugs whose rules ask for renal function.",
     ),
     "risk_by_arm": (
         "Risk by arm",
@@ -164,6 +152,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "good after the time that the scenario names, of those who had reached the first. Dots with bars: mean over "
         "draws ± MCSE; lines join them, time on a logarithmic axis; so is probability, if no arm comes to 5% in some "
         "stratum. Intervals are in estimates.csv.",
+    ),
+    "onset": (
+        "Cumulative incidence",
+        "Probability of having reached a level since the first dose. Dots with bars: mean over draws ± MCSE; lines "
+        "join them. Time is on a logarithmic axis; so is probability, if no arm comes to 5% in some stratum. Arms "
+        "that coincide hide each other. Intervals are in estimates.csv.",
     ),
     "heatmap": (
         "Risk by age and renal function",
@@ -195,12 +189,12 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "dose_surface": (
         "Isoboles",
-        "Mean risk of {what} over the daily doses of two drugs, given to everyone, under surface {surface}. "
-        "Lines: doses of equal risk; dotted: the straight line between the doses of each drug alone that carry "
-        "the same risk, where each reaches it. {bend} Peaks at different times, kinetics of their own, and the "
-        "mean over patients and draws, whose potencies differ, bend it outwards: no isobole of a mean measures an"
-        " interaction. Dots: doses that were run; between them the logarithm of the risk is taken as linear, and "
-        "no isobole is drawn below the risk of the lowest doses.",
+        "Mean risk of {what} over the daily doses of two drugs, given to everyone, under surface {surface}. Lines: "
+        "doses of equal risk; dotted: the straight line between the doses of each drug alone that carry the same "
+        "risk, where each reaches it. {bend} Peaks at different times, kinetics of their own, and the mean over "
+        "patients and draws, whose potencies differ, bend it outwards: no isobole of a mean measures an "
+        "interaction. Dots: doses that were run; between them the logarithm of the risk is taken as linear, and no "
+        "isobole is drawn below the risk of the lowest doses.",
     ),
     "fans": (
         "Trajectories of the example patient",
@@ -236,8 +230,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "sensitivity": (
         "What goes with the risk",
         "Spearman rank correlation over draws between each population parameter and the risk of {what} in the "
-        "{whole}, for {arms}; the 12 largest. An association, not an effect: a parameter that does not enter this"
-        " risk may be tied by the evidence to one that does. Fixed parameters do not vary and cannot show.",
+        "{whole}, for {arms}; the 12 largest. An association, not an effect: a parameter that does not enter this "
+        "risk may be tied by the evidence to one that does. Fixed parameters do not vary and cannot show.",
     ),
 }
-"""Title and first words of the caption of every figure."""
+"""Title and first words of the caption of every figure; "onset" is the course of a result without recovery."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ def plot_results(table: pd.DataFrame) -> Figure:
     size = np.abs(np.diff(np.log(np.maximum(means, 1e-12)))[:, 0])
     results = list(dict.fromkeys(table["result"]))
     each = max(2, MOST // len(results))
-    ordered = _records(table, size)
-    shown = [one for name in results for one in [o for o in ordered if o["result"] == name][:each]][::-1]
+    of_each = {name: [one for one in _records(table, size) if one["result"] == name][:each] for name in results}
+    shown = list(chain.from_iterable(of_each.values()))[::-1]
     several = len(results) > 1
     figure = style.new_figure(1.0 + 0.2 * len(shown))
     axes = figure.subplots()

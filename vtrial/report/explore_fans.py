@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from vtrial.report.facts import Facts
-from vtrial.report.plot_exposure import BANDS
+from vtrial.report.plot_exposure import BAND_NAMES, bands_of
 from vtrial.report.style import BLUE, VERMILLION
 
 POINTS = 200
 """Times of a curve, about: the page carries them all."""
-BAND_NAMES = tuple(f"q{100 * p:g}" for p in BANDS)
 
 
 def fans(facts: Facts) -> dict[str, Any] | None:
@@ -31,11 +28,13 @@ def fans(facts: Facts) -> dict[str, Any] | None:
     curves["drive"] = "sedation drive of a patient of median sensitivity, 1 being that of coma"
     time = next(iter(traces.values()))["time"].values
     thin = slice(None, None, max(1, len(time) // POINTS))
-    bands = {}
-    for arm, trace in traces.items():
-        values = {f"{what} {drug}": trace[what].sel(drug=drug) for drug in facts.drugs for what in CURVES}
-        values["drive"] = trace["drive"]
-        bands[arm] = {name: _bands(one.transpose("draw", "time").values[:, thin]) for name, one in values.items()}
+    bands = {
+        arm: {
+            f"{what} {drug}".strip(): _rounded(found[:, thin])
+            for (what, drug), found in bands_of(trace, facts.drugs).items()
+        }
+        for arm, trace in traces.items()
+    }
     arms = [(arm, arm) for arm in traces]
     return {
         "choices": [
@@ -50,8 +49,8 @@ def fans(facts: Facts) -> dict[str, Any] | None:
 CURVES = {"conc": "concentration", "Ce": "effect-site concentration"}
 
 
-def _bands(values: Any) -> list[list[float]]:
-    return [[float(f"{x:.4g}") for x in band] for band in np.quantile(values, BANDS, axis=0)]
+def _rounded(bands: Any) -> list[list[float]]:
+    return [[float(f"{x:.4g}") for x in band] for band in bands]
 
 
 def _view() -> dict[str, Any]:

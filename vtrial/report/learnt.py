@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vtrial.report.facts import Facts
+from vtrial.result import QUANTILES
 
 
 def learnt(facts: Facts, param: dict[str, Any]) -> dict[str, str]:
@@ -17,8 +18,8 @@ def learnt(facts: Facts, param: dict[str, Any]) -> dict[str, str]:
     ----------
     facts : Facts
     param : dict
-        Of the result's ``params``: ``name``; ``quantiles``, those of its prior at 2.5, 25, 50, 75 and 97.5%, all the
-        same where it is fixed. Results of earlier versions lack them.
+        Of the result's ``params``: ``name``; ``quantiles``, those of its prior at `QUANTILES`, all the same
+        where it is fixed. Results of earlier versions lack them.
 
     Returns
     -------
@@ -27,8 +28,8 @@ def learnt(facts: Facts, param: dict[str, Any]) -> dict[str, str]:
         of the widths of their middle halves, in percent. A dash where there is nothing to tell.
     """
     draws = facts.result["theta"].to_dataset()[param["name"]].values
-    after = np.quantile(draws, AT)
-    before = np.array(param.get("quantiles", [math.nan] * len(AT)))
+    after = np.quantile(draws, QUANTILES)
+    before = np.array(param.get("quantiles", [math.nan] * len(QUANTILES)))
     width, prior_width = after[3] - after[1], before[3] - before[1]
     told = prior_width > 0 and width > 0
     return {
@@ -36,10 +37,6 @@ def learnt(facts: Facts, param: dict[str, Any]) -> dict[str, str]:
         "after": _interval(after),
         "shrinkage": f"{round(100 * (1 - width / prior_width))}%" if told else "–",
     }
-
-
-AT = (0.025, 0.25, 0.5, 0.75, 0.975)
-"""Probabilities of the quantiles that are compared."""
 
 
 def _interval(found: np.ndarray) -> str:

@@ -14,6 +14,7 @@ import xarray as xr
 from vtrial.estimand import POPULATION
 from vtrial.report import digits
 from vtrial.report.assumptions import dose_table, sensitivity_table
+from vtrial.report.captions import WORDS
 from vtrial.report.course import course_tables, recovers
 from vtrial.report.credibility import assessment
 from vtrial.report.explore import explorer
@@ -40,7 +41,7 @@ TITLES = {
     "design": "Simulation design (ADEMP)",
     "look": "Look for yourself",
     "risks": "Risk",
-    "course": "Onset and recovery",
+    "course": WORDS["course"][0],
     "contrasts": "Differences and ratios",
     "chances": "Lowest risk, ranks, limits",
     "worth": "Risk and benefit",
@@ -73,7 +74,7 @@ def render_html(result: xr.DataTree, figures: list[Drawn], *, paper: bool = Fals
     str
     """
     facts = Facts(result)
-    context = _context(facts, figures, {} if paper else explorer(facts))
+    context = _context(facts, figures, None if paper else explorer(facts))
     made = environment(autoescape=True)
     made.filters["formula"] = drawn_formula if paper else formula
     return made.get_template("report.html.j2").render(context)
@@ -91,7 +92,7 @@ def render_markdown(result: xr.DataTree, figures: list[Drawn]) -> str:
     -------
     str
     """
-    return environment(autoescape=False).get_template("report.md.j2").render(_context(Facts(result), figures, {}))
+    return environment(autoescape=False).get_template("report.md.j2").render(_context(Facts(result), figures, None))
 
 
 def environment(*, autoescape: bool) -> jinja2.Environment:
@@ -123,7 +124,7 @@ def _titles(context: dict[str, Any]) -> dict[str, str]:
     }  # fmt: skip
     titles = TITLES | {
         "risks": context["heading"],
-        "course": TITLES["course"] if context["recovers"] else "Cumulative incidence",
+        "course": WORDS["course" if context["recovers"] else "onset"][0],
         "contrasts": f"Differences and ratios to {context['reference']}",
     }
     return {name: title for name, title in titles.items() if not absent.get(name)}

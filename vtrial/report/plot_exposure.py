@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -21,6 +22,14 @@ type Array = NDArray[np.float64]
 
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of the fans: bands of 90% and 50%, and the median."""
+BAND_NAMES = tuple(f"q{100 * p:g}" for p in BANDS)
+
+
+def bands_of(trace: xr.Dataset, drugs: Sequence[str]) -> dict[tuple[str, str], Array]:
+    """Quantiles over the copies of an example patient, shape (quantile, time), by what and drug; "" of the drive."""
+    curves = {(what, drug): trace[what].sel(drug=drug) for drug in drugs for what in ("conc", "Ce")}
+    curves["drive", ""] = trace["drive"]
+    return {at: np.quantile(one.transpose("draw", "time").values, BANDS, axis=0) for at, one in curves.items()}
 
 
 # ------------------------------------------------------------------------------------------------ trajectories

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -60,15 +61,9 @@ def tornado(facts: Facts) -> Figure | None:
     for s, stratum in enumerate(strata):
         limits = log_limits(mean[:, :, s])
         for a, arm in enumerate(arms):
-            axes, base = panels[a, s], mean[0, a, s]
-            ink = [style.VERMILLION if x > base else style.BLUE for x in mean[order, a, s]]
-            axes.barh(range(len(order)), mean[order, a, s] - base, left=base, color=ink, height=0.6)
-            axes.errorbar(mean[order, a, s], range(len(order)), xerr=mcse[order, a, s], fmt="none", ecolor=style.BLACK,
-                          elinewidth=0.8)  # fmt: skip
-            axes.axvline(base, color=style.BLACK, lw=0.8)
-            axes.set_xscale("log")
+            axes = panels[a, s]
+            _bars(axes, mean[0, a, s], mean[order, a, s], mcse[order, a, s])
             axes.set_xlim(*limits)
-            percent_axis(axes.xaxis)
             style.name_rows(axes, [cases[k] for k in order])
             axes.set_title(f"{arm_names(facts)[arm]}: {facts.name_of(stratum)}", loc="left")
     figure.supxlabel(f"mean risk of {short_outcome(facts, str(found.attrs['outcome']))}", size=8)
@@ -76,6 +71,16 @@ def tornado(facts: Facts) -> Figure | None:
                Patch(color=style.BLUE, lw=0, label="lower")]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
+
+
+def _bars(axes: Axes, base: float, mean: Array, mcse: Array) -> None:
+    """Bars from the risk as in the scenario to that of each case."""
+    ink = [style.VERMILLION if x > base else style.BLUE for x in mean]
+    axes.barh(range(len(mean)), mean - base, left=base, color=ink, height=0.6)
+    axes.errorbar(mean, range(len(mean)), xerr=mcse, fmt="none", ecolor=style.BLACK, elinewidth=0.8)
+    axes.axvline(base, color=style.BLACK, lw=0.8)
+    axes.set_xscale("log")
+    percent_axis(axes.xaxis)
 
 
 def variances(facts: Facts) -> pd.DataFrame:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from vtrial.estimand import POPULATION
 from vtrial.report.course import curves_of
 from vtrial.report.facts import Facts
-from vtrial.report.plot_exposure import BANDS
+from vtrial.report.plot_exposure import BAND_NAMES, bands_of
 from vtrial.report.plot_population import categories, dose_changes, population_numbers
 from vtrial.report.plot_ranks import correlations, sensitivity_arms
 from vtrial.report.plot_uncertainty import variances
@@ -74,11 +73,15 @@ def _ranks(facts: Facts) -> pd.DataFrame:
     return some.drop_vars("weight", errors="ignore").to_series().rename("probability").reset_index()
 
 
-def _dose_risk(facts: Facts) -> pd.DataFrame:
-    some = facts.result["dose_risk"].to_dataset()["value"].sel(outcome=facts.primary_levels())
-    dims = [dim for dim in some.dims if dim != "stat"]
-    kept = some.drop_vars([name for name in some.coords if name not in some.dims])
+def _by_stat(value: xr.DataArray) -> pd.DataFrame:
+    """An array with a dim `stat`, a column for each statistic and a row for each place in the other dims."""
+    dims = [dim for dim in value.dims if dim != "stat"]
+    kept = value.drop_vars([name for name in value.coords if name not in value.dims])
     return kept.transpose(*dims, "stat").to_series().unstack("stat").reset_index()
+
+
+def _dose_risk(facts: Facts) -> pd.DataFrame:
+    return _by_stat(facts.result["dose_risk"].to_dataset()["value"].sel(outcome=facts.primary_levels()))
 
 
 def _fans(facts: Facts) -> pd.DataFrame:
@@ -87,10 +90,8 @@ def _fans(facts: Facts) -> pd.DataFrame:
     rows = []
     for arm, node in facts.result["examples"].children.items():
         trace = node.to_dataset()
-        curves = {(what, drug): trace[what].sel(drug=drug) for drug in facts.drugs for what in ("conc", "Ce")}
-        for (what, drug), values in (curves | {("drive", ""): trace["drive"]}).items():
-            bands = np.quantile(values.transpose("draw", "time").values, BANDS, axis=0)
-            named = {f"q{100 * p:g}": band for p, band in zip(BANDS, bands, strict=True)}
+        for (what, drug), bands in bands_of(trace, facts.drugs).items():
+            named = dict(zip(BAND_NAMES, bands, strict=True))
             rows.append(pd.DataFrame({"arm": arm, "what": what, "drug": drug, "time_h": trace["time"].values, **named}))
     return pd.concat(rows)
 
@@ -105,11 +106,8 @@ def _sensitivity(facts: Facts) -> pd.DataFrame:
 
 def _dose_surface(facts: Facts) -> pd.DataFrame:
     data = facts.result["dose_surface"].to_dataset()
-    some = data["value"].sel(outcome=facts.primary)
-    dims = [dim for dim in some.dims if dim != "stat"]
-    kept = some.drop_vars([name for name in some.coords if name not in some.dims])
     names = {dim: f"{drug}_mg_a_day" for dim, drug in zip(("first", "second"), data.attrs["drugs"], strict=True)}
-    return kept.transpose(*dims, "stat").to_series().unstack("stat").reset_index().rename(columns=names)
+    return _by_stat(data["value"].sel(outcome=facts.primary)).rename(columns=names)
 
 
 def _tornado(facts: Facts) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,10 +29,10 @@ from vtrial.model import (
 )
 from vtrial.model.posterior import check_draws
 from vtrial.policy import Arm, Policies, load_policies
-from vtrial.policy.form import FrequencyName, refuse
 from vtrial.population import Population, PopulationSpec, resolve
 from vtrial.population.strata import Patient
 from vtrial.scenario.assessment import Assessment
+from vtrial.scenario.beside import Change, DoseRisk, DoseSurface, Sensitivities
 from vtrial.scenario.check import check, fixed, no_posterior
 from vtrial.scheme import Plain, Sampling, Scheme, Sobol
 from vtrial.spec import Amount, Clock, Document, Duration, InputError, Problem, Spec, choose, in_order, parse, read_yaml
@@ -43,12 +42,6 @@ if TYPE_CHECKING:
 
 type Count = Annotated[int, Field(ge=1, strict=True)]
 type ModelName = Annotated[str, AfterValidator(lambda given: choose(given, model_names(), "model"))]
-
-
-def _rising(given: tuple[float, ...]) -> tuple[float, ...]:
-    if any(later <= earlier for earlier, later in pairwise(given)):
-        raise refuse(f"given {', '.join(f'{x:g}' for x in given)}: each must be above the one before")
-    return given
 
 
 class ModelChoice(Spec):
@@ -117,48 +110,6 @@ class Examples(Spec):
 
     patient: Patient
     arms: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
-
-
-class DoseRisk(Spec):
-    """Risk against dose: all doses of an arm multiplied."""
-
-    arm: str
-    strata: Annotated[tuple[str, ...], Field(min_length=1)]
-    multiples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
-
-
-class DoseAxis(Spec):
-    """Doses of one drug that everyone is given."""
-
-    freq: FrequencyName
-    """How often, e.g. `TID`."""
-    doses: Annotated[tuple[Amount, ...], Field(min_length=2), AfterValidator(_rising)]
-    """Amounts of each dose, rising; none at all is tried too."""
-
-
-class DoseSurface(Spec):
-    """Risk over the daily doses of two drugs, for isoboles."""
-
-    strata: Annotated[tuple[str, ...], Field(min_length=1)]
-    drugs: Annotated[dict[str, DoseAxis], Field(min_length=2, max_length=2)]
-    """Drug -> doses, of two drugs."""
-
-
-class Change(Spec):
-    """What differs from the scenario's `model`."""
-
-    surface: Surface | None = None
-    food: Literal["fasted", "fed"] | None = None
-    fix: dict[str, float | str] = Field(default_factory=dict)
-
-
-class Sensitivities(Spec):
-    """Named assumptions, one at a time, on the same patients: how much does each matter?"""
-
-    arms: Annotated[tuple[str, ...], Field(min_length=1)]
-    strata: Annotated[tuple[str, ...], Field(min_length=1)]
-    cases: Annotated[dict[str, Change], Field(min_length=1)]
-    """Name of the assumption -> what differs."""
 
 
 class Optimise(Spec):
